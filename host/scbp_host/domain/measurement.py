@@ -1,0 +1,71 @@
+"""What the device said about one model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A value with its interval, e.g. a latency ratio with its 95 % confidence interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def scaled(self, factor: float) -> Interval:
+        """Multiply value and bounds by a positive factor."""
+        return Interval(self.value * factor, self.low * factor, self.high * factor)
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One model measured beside the reference, and alone.
+
+    Attributes:
+        ratio: candidate latency / reference latency, ratio of medians with its 95 % interval.
+        candidate_blocks_ns: raw samples, one tuple for each block, in the order taken.
+        reference_blocks_ns: the same for the reference.
+        peak_rss_bytes: VmHWM of a fresh worker that held this model alone.
+        baseline_rss_bytes: that worker's VmHWM before it loaded the model (interpreter and runtime).
+        load_ns: time to load the model in that worker.
+        conditions: what the board said of itself before and after (clocks, load, temperatures), as recorded.
+        warnings: why the figures may be off, one line each, each with a remedy.
+    """
+
+    ratio: Interval
+    candidate_blocks_ns: tuple[tuple[int, ...], ...]
+    reference_blocks_ns: tuple[tuple[int, ...], ...]
+    peak_rss_bytes: int
+    baseline_rss_bytes: int
+    load_ns: int
+    conditions: dict[str, Any]
+    warnings: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON-serialisable form; :meth:`from_json` is its inverse."""
+        return {
+            "ratio": [self.ratio.value, self.ratio.low, self.ratio.high],
+            "candidate_blocks_ns": [list(block) for block in self.candidate_blocks_ns],
+            "reference_blocks_ns": [list(block) for block in self.reference_blocks_ns],
+            "peak_rss_bytes": self.peak_rss_bytes,
+            "baseline_rss_bytes": self.baseline_rss_bytes,
+            "load_ns": self.load_ns,
+            "conditions": self.conditions,
+            "warnings": list(self.warnings),
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Measurement:
+        """Rebuild from :meth:`to_json`'s form."""
+        return cls(
+            Interval(*data["ratio"]),
+            tuple(tuple(block) for block in data["candidate_blocks_ns"]),
+            tuple(tuple(block) for block in data["reference_blocks_ns"]),
+            int(data["peak_rss_bytes"]),
+            int(data["baseline_rss_bytes"]),
+            int(data["load_ns"]),
+            dict(data["conditions"]),
+            tuple(data["warnings"]),
+        )

@@ -1,0 +1,49 @@
+"""Failures are values: a build that ran out of memory is a typed result, never 0.00 FPS."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+
+class FailureKind(StrEnum):
+    """What went wrong with one candidate. The first block are the agent's words on the wire."""
+
+    OUT_OF_MEMORY = "OUT_OF_MEMORY"
+    TIMEOUT = "TIMEOUT"
+    WORKER_CRASHED = "WORKER_CRASHED"
+    BAD_MODEL = "BAD_MODEL"
+    HASH_MISMATCH = "HASH_MISMATCH"
+    BLOB_MISSING = "BLOB_MISSING"
+    DISK_FULL = "DISK_FULL"
+    CAPABILITY_MISSING = "CAPABILITY_MISSING"
+    PROTOCOL_MISMATCH = "PROTOCOL_MISMATCH"
+    BAD_REQUEST = "BAD_REQUEST"
+    AGENT_ERROR = "AGENT_ERROR"
+
+    DERIVE_FAILED = "DERIVE_FAILED"
+    TRAINING_FAILED = "TRAINING_FAILED"
+    EXPORT_FAILED = "EXPORT_FAILED"
+    PARITY_FAILED = "PARITY_FAILED"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why one candidate has no result. ``transient`` failures are worth another try."""
+
+    kind: FailureKind
+    message: str
+    hint: str = ""
+    transient: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON-serialisable form."""
+        return {"kind": self.kind.value, "message": self.message, "hint": self.hint, "transient": self.transient}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Failure:
+        """Rebuild from :meth:`to_json`'s form; a kind this version does not know is an AGENT_ERROR."""
+        known = data["kind"] in FailureKind.__members__
+        kind = FailureKind(data["kind"]) if known else FailureKind.AGENT_ERROR
+        return cls(kind, str(data["message"]), str(data.get("hint", "")), bool(data.get("transient", False)))
