@@ -90,7 +90,9 @@ ModelRef = NamedTuple("ModelRef", [("format", str), ("blobs", Dict[str, str])])
 ModelRef.__doc__ = """A model as blobs by role: ``{"format": "onnx", "blobs": {"model": sha256}}``."""
 
 TensorRef = NamedTuple("TensorRef", [("sha256", str), ("dtype", str), ("shape", Tuple[int, ...])])
-TensorRef.__doc__ = """A raw little-endian C-order array in a blob; ``dtype`` is numpy's name, the first axis is the batch."""
+TensorRef.__doc__ = (
+    """A raw little-endian C-order array in a blob; ``dtype`` is numpy's name, the first axis is the batch."""
+)
 
 RuntimeOptions = NamedTuple("RuntimeOptions", [("runtime", str), ("threads", int)])
 RuntimeOptions.__doc__ = """Which runtime runs the model, with how many intra-op threads."""
@@ -136,7 +138,9 @@ InferPlan = NamedTuple(
         ("deadline_s", float),
     ],
 )
-InferPlan.__doc__ = """Run every entry of ``inputs``, return the outputs, and compare them with the host's where it sent them."""
+InferPlan.__doc__ = (
+    """Run every entry of ``inputs``, return the outputs, and compare them with the host's where it sent them."""
+)
 
 PairedResult = NamedTuple(
     "PairedResult",
@@ -172,7 +176,9 @@ InferResult = NamedTuple(
         ("max_abs_expected", Optional[float]),
     ],
 )
-InferResult.__doc__ = """The model's first output for every input, and how far it is from ``expected`` (both None without)."""
+InferResult.__doc__ = (
+    """The model's first output for every input, and how far it is from ``expected`` (both None without)."""
+)
 
 
 def to_wire(message: Any) -> Any:

@@ -11,6 +11,7 @@
     │   └── StoreError          a store of another schema, a run that is not there
     ├── DeviceError         3  the board or the way to it
     │   ├── DeviceUnreachable   no connection, or the connection was lost (transient)
+    │   ├── LoginError          the board refused the user or the key
     │   ├── HostKeyError        the host key is unknown or has changed
     │   ├── ProtocolError       the agent speaks another version, or something that is not the protocol
     │   ├── DeviceTimeout       no answer within the deadline (transient)
@@ -100,6 +101,10 @@ class DeviceUnreachable(DeviceError):
     """No connection, or the connection was lost."""
 
     transient = True
+
+
+class LoginError(DeviceError):
+    """The board refused the user or the key; another try would be refused as well."""
 
 
 class HostKeyError(DeviceError):

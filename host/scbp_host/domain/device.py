@@ -45,6 +45,7 @@ class DeviceProfile:
         workdir: the agent's folder on the board; relative to the login folder.
         ssh: the address; None where none is configured (always for ``local``).
         source: the file the profile came from.
+        device_tree_model: how the board's ``/proc/device-tree/model`` begins; empty where that is not known.
     """
 
     name: str
@@ -59,6 +60,7 @@ class DeviceProfile:
     workdir: str
     ssh: SshAddress | None = None
     source: Path | None = None
+    device_tree_model: str = ""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,93 @@
+"""What the host can ask for: one method each, from the wire's values to the wire's values."""
+
+import contextlib
+import math
+from typing import Any, Callable, Dict, Iterable, Iterator, Optional
+
+from scbp_agent import facts, wire
+from scbp_agent.blobs import BlobStore
+from scbp_agent.runtimes import base
+from scbp_agent.worker import Supervisor
+
+Method = Callable[[Dict[str, Any]], Any]
+
+
+class Methods(object):
+    """The agent's methods over one workdir.
+
+    Args:
+        workdir: where the blobs are.
+        blobs: opened.
+        supervisor: runs the workers.
+    """
+
+    def __init__(self, workdir: str, blobs: BlobStore, supervisor: Supervisor) -> None:
+        self._workdir = workdir
+        self._blobs = blobs
+        self._supervisor = supervisor
+
+    def table(self) -> Dict[str, Method]:
+        """Return every method by its name on the wire; each raises AgentFailure or WireError."""
+        return {
+            wire.HELLO: self._hello,
+            wire.HAVE: self._have,
+            wire.ADMIT: self._admit,
+            wire.MEASURE_PAIRED: self._measure_paired,
+            wire.MEASURE_SOLO: self._measure_solo,
+            wire.INFER: self._infer,
+        }
+
+    def _hello(self, params: Dict[str, Any]) -> Dict[str, Any]:
+        require_protocol(params)
+        return facts.hello_result(self._workdir)
+
+    def _have(self, params: Dict[str, Any]) -> Dict[str, Any]:
+        hashes = [wire.sha256_field({"sha256": value}, "sha256") for value in wire.field(params, "sha256", list)]
+        return {"missing": self._blobs.missing(hashes)}
+
+    def _admit(self, params: Dict[str, Any]) -> Dict[str, Any]:
+        sha256, size_bytes = wire.sha256_field(params, "sha256"), wire.field(params, "size", int)
+        upload, encoding = wire.field(params, "upload", str), wire.field(params, "encoding", str)
+        return {"sha256": sha256, "stored_bytes": self._blobs.admit(upload, sha256, encoding, size_bytes)}
+
+    def _measure_paired(self, params: Dict[str, Any]) -> Dict[str, Any]:
+        plan = wire.paired_plan(params)
+        if plan.blocks % 2:
+            raise wire.WireError("field 'blocks': expected an even number (ABBA), got %d" % plan.blocks)
+        return self._work("paired", params, plan, _hashes([plan.candidate, plan.reference], [plan.inputs]))
+
+    def _measure_solo(self, params: Dict[str, Any]) -> Dict[str, Any]:
+        plan = wire.solo_plan(params)
+        return self._work("solo", params, plan, _hashes([plan.model], [plan.inputs]))
+
+    def _infer(self, params: Dict[str, Any]) -> Dict[str, Any]:
+        plan = wire.infer_plan(params)
+        return self._work("infer", params, plan, _hashes([plan.model], [plan.inputs, plan.expected]))
+
+    def _work(self, kind: str, params: Dict[str, Any], plan: Any, hashes: Iterable[str]) -> Dict[str, Any]:
+        base.require(plan.options.runtime)
+        if not (plan.deadline_s > 0 and math.isfinite(plan.deadline_s)):
+            raise wire.WireError("field 'deadline_s': expected seconds above 0, got %r" % plan.deadline_s)
+        with self._files(hashes) as files:
+            return self._supervisor.run(kind, {"plan": params, "files": files}, plan.deadline_s)
+
+    @contextlib.contextmanager
+    def _files(self, hashes: Iterable[str]) -> Iterator[Dict[str, str]]:
+        with contextlib.ExitStack() as stack:
+            yield {sha256: stack.enter_context(self._blobs.unpacked(sha256)) for sha256 in sorted(set(hashes))}
+
+
+def require_protocol(params: Dict[str, Any]) -> None:
+    """Check the host's ``protocol_version``; raises PROTOCOL_MISMATCH naming both."""
+    theirs = params.get("protocol_version")
+    if theirs != wire.PROTOCOL_VERSION or isinstance(theirs, bool):
+        message = "the host speaks protocol version %r, this agent speaks %d" % (theirs, wire.PROTOCOL_VERSION)
+        raise wire.AgentFailure(wire.PROTOCOL_MISMATCH, message, "install the agent of the host's release")
+
+
+def _hashes(models: Iterable[wire.ModelRef], arrays: Iterable[Optional[wire.TensorRef]]) -> Iterator[str]:
+    for model in models:
+        yield from model.blobs.values()
+    for array in arrays:
+        if array is not None:
+            yield array.sha256

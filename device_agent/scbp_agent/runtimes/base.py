@@ -1,0 +1,89 @@
+"""What a runtime is to the agent, and the table of those there are.
+
+A new runtime is one module with ``version()`` and ``open_model(format, paths, options)``, and one line in RUNTIMES.
+"""
+
+import importlib
+import sys
+from typing import Any, Dict, List, Optional, Tuple
+
+from scbp_agent import wire
+
+# Name -> module. Plain strings: listing must not import what may take seconds and hundreds of MB.
+RUNTIMES = {"onnxruntime": "scbp_agent.runtimes.onnxruntime"}
+# Names people ask for before their time.
+COMING = {"tensorrt": "comes with a later release of scbp"}
+
+
+class Model(object):
+    """One loaded model. The constructor touches nothing; ``__enter__`` loads, ``__exit__`` lets go.
+
+    Attributes (from ``__enter__`` on):
+        input_shape: of the only input; None for a size that the model leaves open.
+        dtype: of that input, as numpy names it.
+    """
+
+    input_shape: Tuple[Optional[int], ...] = ()
+    dtype = ""
+
+    def __enter__(self) -> "Model":
+        raise NotImplementedError
+
+    def __exit__(self, *_exception: Any) -> None:
+        raise NotImplementedError
+
+    def run(self, array: Any) -> List[Any]:
+        """Run one input, a C-order array of ``input_shape`` and ``dtype``; returns all outputs as arrays."""
+        raise NotImplementedError
+
+
+def require(name: str) -> str:
+    """Return the module of a runtime; raises CAPABILITY_MISSING with the names that there are."""
+    if name in RUNTIMES:
+        return RUNTIMES[name]
+    known = ", ".join(sorted(RUNTIMES))
+    if name in COMING:
+        raise wire.AgentFailure(
+            wire.CAPABILITY_MISSING, "runtime %r %s; this agent has: %s" % (name, COMING[name], known)
+        )
+    raise wire.AgentFailure(wire.CAPABILITY_MISSING, "no runtime %r; known: %s" % (name, known))
+
+
+def load(name: str) -> Any:
+    """Return the runtime's module in this package, which imports the library only when asked to do something."""
+    return importlib.import_module(require(name))
+
+
+def open_model(format_name: str, paths: Dict[str, str], options: wire.RuntimeOptions) -> Model:
+    """Return a model that loads on ``__enter__``.
+
+    Args:
+        format_name: e.g. ``onnx``.
+        paths: the file of each of the format's roles.
+        options: runtime and threads.
+
+    Raises:
+        AgentFailure: CAPABILITY_MISSING for a runtime that is not there or does not take this format.
+    """
+    model = load(options.runtime).open_model(format_name, paths, options)
+    assert isinstance(model, Model)
+    return model
+
+
+def require_numpy() -> Any:
+    """Import numpy; raises CAPABILITY_MISSING with the command that installs it."""
+    try:
+        return importlib.import_module("numpy")
+    except ImportError as error:
+        raise wire.AgentFailure(wire.CAPABILITY_MISSING, "numpy cannot be imported: %s" % error, pip_hint("numpy"))
+
+
+def pip_hint(*packages: str) -> str:
+    """Return the command that installs ``packages`` for the Python that runs this agent."""
+    install = sys.executable + " -m pip install "
+    if sys.version_info >= (3, 7):
+        return install + " ".join(packages)
+    # JetPack 4: the newest onnxruntime for Python 3.6 is 1.10.0, whose manylinux2014 wheels Ubuntu 18.04's own pip does
+    # not find; numpy 1.19.5 dies of SIGILL on the Jetson Nano.
+    last = {"onnxruntime": "onnxruntime==1.10.0", "numpy": "numpy==1.19.4"}
+    return install + "pip==21.3.1 && " + install + " ".join(last.get(package, package) for package in packages)

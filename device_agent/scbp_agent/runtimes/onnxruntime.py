@@ -1,0 +1,110 @@
+"""ONNX models on the CPU with onnxruntime, 1.10 (the last for Python 3.6) to 1.31 and on."""
+
+import importlib
+from typing import Any, Dict, List
+
+from scbp_agent import wire
+from scbp_agent.runtimes import base
+
+# onnxruntime's names of tensor types -> numpy's.
+_DTYPES = {
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(double)": "float64",
+    "tensor(uint8)": "uint8",
+    "tensor(int8)": "int8",
+    "tensor(int32)": "int32",
+    "tensor(int64)": "int64",
+}
+_LOG_ERRORS_ONLY = 3
+
+
+def version() -> str:
+    """Import onnxruntime and return its version; raises CAPABILITY_MISSING."""
+    return str(_library().__version__)
+
+
+def open_model(format_name: str, paths: Dict[str, str], options: wire.RuntimeOptions) -> base.Model:
+    """Return the ONNX file in role ``model``; raises CAPABILITY_MISSING for another format."""
+    if format_name != "onnx":
+        message = "onnxruntime runs onnx, not %r" % format_name
+        raise wire.AgentFailure(wire.CAPABILITY_MISSING, message)
+    if set(paths) != {"model"}:
+        raise wire.AgentFailure(wire.BAD_REQUEST, "onnx needs one blob, 'model'; got %s" % sorted(paths))
+    return OnnxModel(paths["model"], options.threads)
+
+
+class OnnxModel(base.Model):
+    """An InferenceSession on the CPU."""
+
+    def __init__(self, path: str, threads: int) -> None:
+        self._path = path
+        self._threads = threads
+        self._session: Any = None
+        self._input_name = ""
+
+    def __enter__(self) -> "OnnxModel":
+        library = _library()
+        try:
+            self._session = library.InferenceSession(
+                self._path, _session_options(library, self._threads), providers=["CPUExecutionProvider"]
+            )
+        except MemoryError:
+            raise
+        except Exception as error:  # noqa: BLE001 - its exception classes are private and differ between versions
+            raise _load_failure(str(error), self._path)
+        self._describe_input(self._session.get_inputs())
+        return self
+
+    def __exit__(self, *_exception: Any) -> None:
+        self._session = None
+
+    def run(self, array: Any) -> List[Any]:
+        """Run one input; returns all outputs."""
+        try:
+            return list(self._session.run(None, {self._input_name: array}))
+        except MemoryError:
+            raise
+        except Exception as error:  # noqa: BLE001 - as above
+            raise _load_failure(str(error), self._path)
+
+    def _describe_input(self, inputs: List[Any]) -> None:
+        if len(inputs) != 1 or inputs[0].type not in _DTYPES:
+            got = ", ".join("%s %s" % (entry.name, entry.type) for entry in inputs)
+            raise wire.AgentFailure(wire.BAD_MODEL, "the model takes (%s); expected one numeric tensor" % got)
+        self._input_name = inputs[0].name
+        self.dtype = _DTYPES[inputs[0].type]
+        # A free size is a name (or None) to onnxruntime.
+        self.input_shape = tuple(size if isinstance(size, int) and size > 0 else None for size in inputs[0].shape)
+
+
+def _library() -> Any:
+    try:
+        return importlib.import_module("onnxruntime")
+    except ImportError as error:
+        message = "onnxruntime cannot be imported: %s" % error
+        raise wire.AgentFailure(wire.CAPABILITY_MISSING, message, base.pip_hint("numpy", "onnxruntime"))
+
+
+def _session_options(library: Any, threads: int) -> Any:
+    options = library.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = library.ExecutionMode.ORT_SEQUENTIAL
+    options.graph_optimization_level = library.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.log_severity_level = _LOG_ERRORS_ONLY
+    # A session's threads would spin for work between runs. In a paired measurement those of the model that rests would
+    # take cores from the model that is timed.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return options
+
+
+def _load_failure(error: str, path: str) -> wire.AgentFailure:
+    if "bad_alloc" in error or "Failed to allocate memory" in error or "BFCArena" in error:
+        return wire.AgentFailure(wire.OUT_OF_MEMORY, "onnxruntime ran out of memory")
+    # 1.10 says no more than errno 2, no such file: the model itself is there.
+    if "external" in error.lower() or "SystemError : 2" in error:
+        hint = "export it with its weights inside the file"
+        return wire.AgentFailure(wire.BAD_MODEL, "the model keeps weights in external files; expected one file", hint)
+    line = " ".join(error.replace(path, "the model").split())
+    return wire.AgentFailure(wire.BAD_MODEL, "onnxruntime refused the model: %s" % line[:500])

@@ -1,0 +1,201 @@
+"""Typed calls to one device. Measurements that fail are values; a device that is lost is an exception."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import lzma
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from scbp_agent import wire
+
+from scbp_host.device.install import InstalledAgent, ensure_installed, upload_deadline
+from scbp_host.device.package import build_agent
+from scbp_host.domain.device import DeviceInfo, DeviceProfile
+from scbp_host.domain.outcome import Failure
+from scbp_host.errors import CapabilityError, DeviceTimeout, DeviceUnreachable, ProtocolError
+from scbp_host.transport.base import open_transport, probe_hint
+
+T = TypeVar("T")
+Plan = wire.PairedPlan | wire.SoloPlan | wire.InferPlan
+
+_LOG = logging.getLogger(__name__)
+
+# A lost connection is made again this often for one call, after these pauses: a Wi-Fi that drops out, a board that
+# restarts its network. Every request may be repeated, since blobs are named by their hash.
+RECONNECT_PAUSES_S = (0.5, 3.0)
+# What the agent may take beside the plan's own deadline: unpacking models, starting and ending the worker.
+_MARGIN_S = 60.0
+_ANSWER_S = 30.0
+
+
+def open_device(profile: DeviceProfile, workdir: Path | str | None = None) -> DeviceClient:
+    """Return a client of the device; it connects when it is entered.
+
+    Args:
+        profile: the device.
+        workdir: the agent's folder on the device, in the place of the profile's.
+
+    Raises:
+        UsageError: the profile lacks what its transport needs.
+    """
+    return DeviceClient(profile if workdir is None else replace(profile, workdir=str(workdir)))
+
+
+class DeviceClient:
+    """One device and its agent; a context manager.
+
+    Args:
+        profile: the device.
+        reconnect_pauses_s: seconds before each new connection of a call whose connection was lost.
+
+    Attributes:
+        profile: the device's profile.
+        bytes_shipped: what was sent to the device so far: models, inputs and the agent itself, as packed.
+    """
+
+    def __init__(self, profile: DeviceProfile, reconnect_pauses_s: Sequence[float] = RECONNECT_PAUSES_S) -> None:
+        self.profile = profile
+        self.bytes_shipped = 0
+        self._pauses_s = tuple(reconnect_pauses_s)
+        self._package = build_agent()
+        self._to_close = contextlib.ExitStack()
+        self._agent: InstalledAgent | None = None
+        self._info: DeviceInfo | None = None
+        self._wire_bytes: dict[str, int] = {}
+
+    def __enter__(self) -> Self:
+        """Connect; raises a DeviceError at once, for a user who waits at a terminal."""
+        self._connected()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._disconnect()
+
+    @property
+    def info(self) -> DeviceInfo:
+        """What the device said of itself when it was last connected."""
+        assert self._info is not None, "the client has not been entered"
+        return self._info
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What does not fit between the profile and the device, one line each, with a remedy."""
+        expected = self.profile.device_tree_model
+        if self.info.board.startswith(expected):
+            return ()
+        return (
+            f"the profile {self.profile.name} is for {expected!r}, the device is {self.info.board!r}: check --device",
+        )
+
+    def require_runtime(self, name: str) -> None:
+        """Check that the device has a runtime; raises CapabilityError with the agent's hint on how to get it."""
+        if name in self.info.runtimes:
+            return
+        present = ", ".join(f"{found} {version}" for found, version in sorted(self.info.runtimes.items())) or "none"
+        hint = self.info.facts.get("missing", {}).get(name) or probe_hint(self.profile.name)
+        raise CapabilityError(f"{self.profile.name}: no runtime {name!r}; the device has: {present}", str(hint))
+
+    def wire_bytes(self, sha256: str) -> int | None:
+        """Return how many bytes this content took on the wire; None where this client did not have to send it."""
+        return self._wire_bytes.get(sha256)
+
+    def ship(self, content: bytes, *, pack: bool) -> str | Failure:
+        """Bring content onto the device, unless it is there.
+
+        Args:
+            content: a model or an array.
+            pack: whether to compress it for the way; pays for filler weights, hardly for trained ones.
+
+        Returns:
+            The content's SHA-256, by which plans refer to it, or why the device did not take it.
+
+        Raises:
+            DeviceError: the device was lost for good.
+        """
+        sha256 = hashlib.sha256(content).hexdigest()
+        return self._persistently(lambda agent: self._ship(agent, sha256, content, pack))
+
+    def measure_paired(self, plan: wire.PairedPlan) -> wire.PairedResult | Failure:
+        """Time candidate and reference side by side; raises DeviceError when the device was lost for good."""
+        return self._run(wire.MEASURE_PAIRED, plan, wire.paired_result)
+
+    def measure_solo(self, plan: wire.SoloPlan) -> wire.SoloResult | Failure:
+        """Load and run one model in a fresh worker; raises DeviceError when the device was lost for good."""
+        return self._run(wire.MEASURE_SOLO, plan, wire.solo_result)
+
+    def infer(self, plan: wire.InferPlan) -> wire.InferResult | Failure:
+        """Run a model over inputs; raises DeviceError when the device was lost for good."""
+        return self._run(wire.INFER, plan, wire.infer_result)
+
+    def _run(self, method: str, plan: Plan, read: Callable[[dict[str, Any]], T]) -> T | Failure:
+        params, timeout_s = wire.to_wire(plan), plan.deadline_s + _MARGIN_S
+        result = self._persistently(lambda agent: agent.connection.request(method, params, timeout_s))
+        return result if isinstance(result, Failure) else self._read(method, read, result)
+
+    def _read(self, method: str, read: Callable[[dict[str, Any]], T], result: dict[str, Any]) -> T:
+        try:
+            return read(result)
+        except wire.WireError as error:
+            message = f"{self.profile.name}: the agent's result of {method} is not the protocol's: {error}"
+            raise ProtocolError(message, probe_hint(self.profile.name)) from error
+
+    def _ship(self, agent: InstalledAgent, sha256: str, content: bytes, pack: bool) -> str | Failure:
+        have = agent.connection.request(wire.HAVE, {"sha256": [sha256]}, _ANSWER_S)
+        if isinstance(have, Failure):
+            return have
+        if not self._read(wire.HAVE, lambda result: wire.field(result, "missing", list), have):
+            return sha256
+        packed, encoding = _packed(content, pack and wire.XZ in agent.info.facts.get("encodings", ()))
+        # A name of its own for every upload: what another session sends meanwhile is not in the way.
+        upload = f"{sha256[:16]}-{secrets.token_hex(4)}.{encoding}"
+        deadline = upload_deadline(len(packed))
+        agent.transport.put(packed, f"{self.profile.workdir}/incoming/{upload}", deadline)
+        self.bytes_shipped += len(packed)
+        self._wire_bytes[sha256] = len(packed)
+        params = {"upload": upload, "sha256": sha256, "encoding": encoding, "size": len(content)}
+        # The agent unpacks, hashes and syncs, at the pace of an SD card.
+        admitted = agent.connection.request(wire.ADMIT, params, deadline.limit_s)
+        return admitted if isinstance(admitted, Failure) else sha256
+
+    def _persistently(self, call: Callable[[InstalledAgent], T]) -> T:
+        """Make a call, on a new connection where the old one is lost, as often as RECONNECT_PAUSES_S is long."""
+        pauses_s = iter(self._pauses_s)
+        while True:
+            try:
+                return call(self._connected())
+            except (DeviceUnreachable, DeviceTimeout) as error:
+                self._disconnect()  # also after a timeout: a late reply must not meet the next request
+                pause_s = next(pauses_s, None)
+                if pause_s is None:
+                    raise
+                _LOG.warning("%s; connecting again in %g s", error, pause_s)
+                time.sleep(pause_s)
+
+    def _connected(self) -> InstalledAgent:
+        if self._agent is None:
+            with contextlib.ExitStack() as stack:
+                transport = stack.enter_context(open_transport(self.profile))
+                self._agent = ensure_installed(transport, self.profile, self._package)
+                stack.callback(self._agent.connection.close)
+                self._to_close = stack.pop_all()
+            self.bytes_shipped += self._agent.bytes_uploaded
+            self._info = self._agent.info
+        return self._agent
+
+    def _disconnect(self) -> None:
+        self._agent = None
+        self._to_close.close()
+
+
+def _packed(content: bytes, pack: bool) -> tuple[bytes, str]:
+    return (lzma.compress(content, preset=0), wire.XZ) if pack else (content, wire.RAW)

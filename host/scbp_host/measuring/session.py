@@ -1,0 +1,226 @@
+"""Measuring one model after the other on one device, each beside the same reference."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from scbp_agent import wire
+
+from scbp_host.device.client import DeviceClient
+from scbp_host.domain.measurement import Measurement
+from scbp_host.domain.outcome import Failure, FailureKind
+from scbp_host.errors import ProtocolError
+from scbp_host.measuring.paired import latency_ratio
+from scbp_host.measuring.stability import stability_warnings
+
+T = TypeVar("T")
+Float32Array = NDArray[np.float32]
+
+# Inputs of one request, so that its reply stays a line of bounded length.
+INFER_SLICE = 512
+
+
+@dataclass(frozen=True)
+class MeasureSettings:
+    """How long to measure; with the defaults the samples of one pair take 2 x (20 x 20 + 100) ms = 1 s.
+
+    Attributes:
+        blocks: timed blocks for each model; even, since their order is ABBA. They are what the interval is made from.
+        block_s: length of a block; at least two runs, whatever they take.
+        warmup_s: warm-up of each model.
+        solo_runs: runs in the worker that holds one model alone.
+        paired_timeout_s: limit of the paired worker, its start included.
+        solo_timeout_s: limit of the solo worker.
+        infer_timeout_s: limit for one slice of inputs.
+    """
+
+    blocks: int = 20
+    block_s: float = 0.02
+    warmup_s: float = 0.1
+    solo_runs: int = 5
+    paired_timeout_s: float = 120.0
+    solo_timeout_s: float = 60.0
+    infer_timeout_s: float = 120.0
+
+
+@dataclass(frozen=True)
+class DeviceOutputs:
+    """What the device computed.
+
+    Attributes:
+        outputs: ``(n, ...)`` float32, the model's first output for each input.
+        max_abs_difference: largest absolute difference from what was expected, over all elements.
+        max_abs_expected: largest absolute value expected; the scale of the difference.
+    """
+
+    outputs: Float32Array
+    max_abs_difference: float
+    max_abs_expected: float
+
+
+class MeasuringSession:
+    """Measures models on one device.
+
+    Args:
+        client: a connected device.
+        settings: how long to measure.
+        runtime: the inference runtime, e.g. ``onnxruntime``.
+        threads: intra-op threads of one inference.
+        reference: the seed's ONNX, which every model is paired with.
+        inputs: ``(n, channels, height, width)`` float32, cycled through while timing; None means seeded noise.
+        random_seed: of the bootstrap.
+        pack_reference: whether the reference is compressed for the way; for filler weights.
+    """
+
+    def __init__(
+        self,
+        client: DeviceClient,
+        settings: MeasureSettings,
+        runtime: str,
+        threads: int,
+        reference: bytes,
+        inputs: Float32Array | None,
+        random_seed: int,
+        *,
+        pack_reference: bool = False,
+    ) -> None:
+        self._client = client
+        self._settings = settings
+        self._options = wire.RuntimeOptions(runtime, threads)
+        self._reference = reference
+        self._pack_reference = pack_reference
+        self._inputs = inputs
+        self._random_seed = random_seed
+        self._reference_ns: list[int] = []
+
+    def measure(self, onnx: bytes, *, pack: bool) -> Measurement | Failure:
+        """Measure one model beside the reference, and alone; a transient failure is tried once more.
+
+        Args:
+            onnx: the model, self-contained.
+            pack: whether to compress it for the way; for filler weights.
+
+        Raises:
+            DeviceError: the device was lost for good.
+        """
+        return _twice(partial(self._measure, onnx, pack))
+
+    def infer(self, onnx: bytes, inputs: Float32Array, expected: Float32Array) -> DeviceOutputs | Failure:
+        """Run the model over all inputs and compare its outputs, on the device, with the host's.
+
+        Args:
+            onnx: the model, self-contained.
+            inputs: ``(n, channels, height, width)`` float32.
+            expected: ``(n, ...)`` float32, the host's outputs.
+
+        Raises:
+            DeviceError: the device was lost for good.
+        """
+        slices: list[DeviceOutputs] = []
+        for start in range(0, len(inputs), INFER_SLICE):
+            part = slice(start, start + INFER_SLICE)
+            outputs = _twice(partial(self._infer, onnx, inputs[part], expected[part]))
+            if isinstance(outputs, Failure):
+                return outputs
+            slices.append(outputs)
+        return DeviceOutputs(
+            np.concatenate([outputs.outputs for outputs in slices]),
+            max(outputs.max_abs_difference for outputs in slices),
+            max(outputs.max_abs_expected for outputs in slices),
+        )
+
+    def pooled_reference_ns(self) -> tuple[int, ...]:
+        """Return the reference's samples from every pair measured so far, in the order taken."""
+        return tuple(self._reference_ns)
+
+    def _measure(self, onnx: bytes, pack: bool) -> Measurement | Failure:
+        model = self._ship_model(onnx, pack)
+        reference = self._ship_model(self._reference, self._pack_reference)
+        inputs = None if self._inputs is None else self._ship_tensor(self._inputs)
+        # Each is needed by both plans; the first that the device did not take is the outcome.
+        if isinstance(model, Failure):
+            return model
+        if isinstance(reference, Failure):
+            return reference
+        if isinstance(inputs, Failure):
+            return inputs
+        paired = self._client.measure_paired(self._paired_plan(model, reference, inputs))
+        if isinstance(paired, Failure):
+            return paired
+        solo = self._client.measure_solo(self._solo_plan(model, inputs))
+        return solo if isinstance(solo, Failure) else self._combine(paired, solo)
+
+    def _paired_plan(
+        self, candidate: wire.ModelRef, reference: wire.ModelRef, inputs: wire.TensorRef | None
+    ) -> wire.PairedPlan:
+        settings = self._settings
+        return wire.PairedPlan(
+            candidate,
+            reference,
+            self._options,
+            inputs,
+            settings.blocks,
+            round(settings.block_s * 1e9),
+            round(settings.warmup_s * 1e9),
+            settings.paired_timeout_s,
+        )
+
+    def _solo_plan(self, model: wire.ModelRef, inputs: wire.TensorRef | None) -> wire.SoloPlan:
+        return wire.SoloPlan(model, self._options, inputs, self._settings.solo_runs, self._settings.solo_timeout_s)
+
+    def _combine(self, paired: wire.PairedResult, solo: wire.SoloResult) -> Measurement:
+        candidate, reference = paired.candidate_blocks_ns, paired.reference_blocks_ns
+        ratio = latency_ratio(candidate, reference, self._random_seed)
+        self._reference_ns += [sample for block in reference for sample in block]
+        return Measurement(
+            ratio=ratio,
+            candidate_blocks_ns=tuple(tuple(block) for block in candidate),
+            reference_blocks_ns=tuple(tuple(block) for block in reference),
+            peak_rss_bytes=solo.peak_rss_bytes,
+            baseline_rss_bytes=solo.baseline_rss_bytes,
+            load_ns=solo.load_ns,
+            conditions={**paired.conditions, "solo": solo.conditions},
+            warnings=stability_warnings(ratio, candidate, paired.conditions),
+        )
+
+    def _infer(self, onnx: bytes, inputs: Float32Array, expected: Float32Array) -> DeviceOutputs | Failure:
+        model, sent, wanted = self._ship_model(onnx, False), self._ship_tensor(inputs), self._ship_tensor(expected)
+        if isinstance(model, Failure):
+            return model
+        if isinstance(sent, Failure):
+            return sent
+        if isinstance(wanted, Failure):
+            return wanted
+        plan = wire.InferPlan(model, self._options, sent, wanted, self._settings.infer_timeout_s)
+        result = self._client.infer(plan)
+        return result if isinstance(result, Failure) else self._device_outputs(result)
+
+    def _device_outputs(self, result: wire.InferResult) -> DeviceOutputs:
+        if result.dtype != "float32" or result.max_abs_difference is None or result.max_abs_expected is None:
+            raise ProtocolError(
+                f"{self._client.profile.name}: infer: expected float32 and a comparison, got {result[:2]}"
+            )
+        outputs = np.frombuffer(base64.b64decode(result.data_base64, validate=True), "<f4").reshape(result.shape)
+        return DeviceOutputs(outputs, result.max_abs_difference, result.max_abs_expected)
+
+    def _ship_model(self, onnx: bytes, pack: bool) -> wire.ModelRef | Failure:
+        sha256 = self._client.ship(onnx, pack=pack)
+        return sha256 if isinstance(sha256, Failure) else wire.ModelRef("onnx", {"model": sha256})
+
+    def _ship_tensor(self, array: Float32Array) -> wire.TensorRef | Failure:
+        sha256 = self._client.ship(np.ascontiguousarray(array, dtype="<f4").tobytes(), pack=False)
+        return sha256 if isinstance(sha256, Failure) else wire.TensorRef(sha256, "float32", tuple(array.shape))
+
+
+def _twice(attempt: Callable[[], T | Failure]) -> T | Failure:
+    """Return the outcome; a transient failure, or a blob that the device dropped meanwhile, gets a second attempt."""
+    outcome = attempt()
+    if isinstance(outcome, Failure) and (outcome.transient or outcome.kind is FailureKind.BLOB_MISSING):
+        return attempt()
+    return outcome

@@ -1,0 +1,195 @@
+"""The schema of ``summary.json``; ``docs/summary.md`` documents every key with its unit.
+
+Accuracies are fractions, MB are 10^6 bytes, unmeasured is None. Models are frozen and refuse keys they do not know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict
+
+from scbp_host.domain.candidate import Superblock
+from scbp_host.domain.outcome import Failure
+
+SCHEMA_VERSION: Literal[1] = 1
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class FailureRecord(_Record):
+    """Why a candidate has no result."""
+
+    kind: str
+    message: str
+    hint: str
+
+    @classmethod
+    def of(cls, failure: Failure) -> Self:
+        """Return a failure's record."""
+        return cls(kind=failure.kind.value, message=failure.message, hint=failure.hint)
+
+
+class CandidateRecord(_Record):
+    """The seed or one structure, with everything that was measured on it."""
+
+    id: str
+    ratios: tuple[float, ...]
+    status: Literal["reference", "measured", "trained", "failed"]
+    params: int | None = None
+    macs: int | None = None
+    onnx_bytes: int | None = None
+    wire_bytes: int | None = None
+    latency_p50_ms: float | None = None
+    latency_p99_ms: float | None = None
+    latency_ratio: float | None = None
+    latency_ratio_ci95: tuple[float, float] | None = None
+    peak_memory_mb: float | None = None
+    load_ms: float | None = None
+    val_top1: float | None = None
+    test_top1: float | None = None
+    on_front: bool = False
+    meets_budgets: bool | None = None
+    failure: FailureRecord | None = None
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """The ratios as people say them, e.g. ``0.5/0.25/1/1``."""
+        return "/".join(f"{ratio:g}" for ratio in self.ratios)
+
+
+class DeviceRecord(_Record):
+    """The board that decided, and what it said of itself."""
+
+    name: str
+    title: str
+    board: str
+    os_release: str
+    python: str
+    runtime: str
+    runtime_version: str
+    transport: str
+    threads: int
+    agent_sha256: str
+    facts: Mapping[str, Any]
+
+
+class ModelRecord(_Record):
+    """The network every candidate is derived from."""
+
+    factory: str
+    num_classes: int
+    input_shape: tuple[int, int, int]
+
+
+class DataRecord(_Record):
+    """The data set and how it was split."""
+
+    name: str
+    split_sha256: str
+    train: int
+    validation: int
+    test: int
+    class_names: tuple[str, ...]
+
+
+class GroupRecord(_Record):
+    """Convolutions whose output channels are kept together."""
+
+    name: str
+    channels: int
+    layers: tuple[str, ...]
+
+
+class SuperblockRecord(_Record):
+    """Channel groups that share one width modifier, and the modifiers it was offered."""
+
+    name: str
+    resolution: tuple[int, int]
+    groups: tuple[GroupRecord, ...]
+    ratios: tuple[float, ...]
+
+    @classmethod
+    def of(cls, superblock: Superblock, ratios: tuple[float, ...]) -> Self:
+        """Return a superblock's record."""
+        groups = tuple(GroupRecord(name=g.name, channels=g.channels, layers=g.layers) for g in superblock.groups)
+        return cls(name=superblock.name, resolution=superblock.resolution, groups=groups, ratios=ratios)
+
+    @property
+    def channels(self) -> int:
+        """Channels of all its groups in the seed."""
+        return sum(group.channels for group in self.groups)
+
+
+class BudgetRecord(_Record):
+    """What the best had to meet; None where no budget was set."""
+
+    latency_ms: float | None = None
+    memory_mb: float | None = None
+    max_accuracy_drop: float | None = None
+
+
+class LatencyModelRecord(_Record):
+    """How well the latency model predicts structures it has not seen, by leave-one-out."""
+
+    measured: int
+    within_10_percent: float
+    largest_error: float
+    interval_coverage: float | None = None
+
+
+class RoundRecord(_Record):
+    """What became of one round's proposals."""
+
+    round: int
+    proposed: int
+    measured: int
+    trained: int
+    dropped: int
+
+
+class StructureBytes(_Record):
+    """The largest structure on the wire beside the seed's ONNX file."""
+
+    largest: int
+    model_bytes: int
+
+
+class Summary(_Record):
+    """A whole run."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    run_id: str
+    created_at: str
+    scbp_version: str
+    random_seed: int
+    command: tuple[str, ...]
+    device: DeviceRecord
+    model: ModelRecord
+    data: DataRecord
+    space_size: int
+    superblocks: tuple[SuperblockRecord, ...]
+    seed: CandidateRecord
+    best: CandidateRecord | None
+    best_reason: str
+    candidates: tuple[CandidateRecord, ...]
+    budgets: BudgetRecord
+    latency_model: LatencyModelRecord | None
+    rounds: tuple[RoundRecord, ...]
+    bytes_shipped: int
+    structure_bytes: StructureBytes
+    stage_seconds: Mapping[str, float]
+    warnings: tuple[str, ...]
+
+    def to_json(self) -> str:
+        """Return the text of ``summary.json``; :meth:`from_json` is its inverse."""
+        return self.model_dump_json(indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        """Parse :meth:`to_json`'s text; raises pydantic.ValidationError."""
+        return cls.model_validate_json(text)

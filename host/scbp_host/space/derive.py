@@ -1,0 +1,161 @@
+"""From a candidate to a module: exact structured pruning of the seed, checked, and the way back from disk."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch_pruning as tp
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+from torch import nn
+
+from scbp_host.domain.candidate import Candidate, SeedSpec
+from scbp_host.errors import ModelError
+from scbp_host.space.coupling import coupled_groups, pruning_group, trace, whole_group
+from scbp_host.space.seeds import build_seed, check_forward, load_weights
+
+CANDIDATE_FILE = "candidate.json"
+WEIGHTS_FILE = "weights.safetensors"
+
+
+def derive(candidate: Candidate, source: nn.Module | None = None) -> nn.Module:
+    """Build the candidate's network: the seed with exactly the candidate's channels left in every coupled group.
+
+    Args:
+        candidate: which widths.
+        source: a trained seed; the result inherits its weights, and the channels with the least L1 norm, summed over
+            every layer of the coupled group (Li et al., "Pruning Filters for Efficient ConvNets", ICLR 2017; over
+            groups: DepGraph), go. It stays as it is. None: only the structure matters, weights are random.
+
+    Returns:
+        a module in eval mode on the CPU.
+
+    Raises:
+        ModelError: a group is unknown or did not come out at its width, or the result does not run. Never a wrong one.
+    """
+    spec = candidate.seed
+    module = build_seed(spec, random_seed=0) if source is None else copy.deepcopy(source).cpu().eval()
+    graph = trace(module, spec.input_shape)
+    # All choices are made on the whole network: pruning one group changes its neighbours' norms.
+    doomed = [
+        (conv, _doomed_channels(graph, conv, width, by_importance=source is not None))
+        for conv, width in _roots(module, candidate)
+    ]
+    expected = {name: width for conv, width in _roots(module, candidate) for name in _layers(graph, conv)}
+    for conv, channels in doomed:
+        if channels:
+            pruning_group(graph, conv, channels).prune()
+    _verify(module, candidate, expected)
+    return module
+
+
+def importance_curves(source: nn.Module, spec: SeedSpec) -> dict[str, NDArray[np.float64]]:
+    """Say for each group how much of its L1 importance the w most important channels keep.
+
+    Args:
+        source: a trained seed; stays as it is.
+        spec: what it was built from.
+
+    Returns:
+        group name -> array of shape (channels + 1,), rising from 0.0 at width 0 to 1.0 at the seed's width.
+    """
+    module = copy.deepcopy(source).cpu().eval()
+    graph = trace(module, spec.input_shape)
+    return {
+        located.group.name: _kept_share(_importance(graph, _conv(module, located.group.name)).numpy())
+        for located in coupled_groups(module, spec.input_shape)
+    }
+
+
+def save_candidate(folder: Path, candidate: Candidate, module: nn.Module) -> None:
+    """Write ``candidate.json`` and ``weights.safetensors``, from which :func:`rebuild` makes the same module."""
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
+    save_file(state, folder / WEIGHTS_FILE)
+    (folder / CANDIDATE_FILE).write_text(json.dumps(candidate.to_json(), indent=2) + "\n", encoding="utf-8")
+
+
+def load_candidate(path: Path) -> Candidate:
+    """Read a ``candidate.json``.
+
+    Raises:
+        ModelError: unreadable, or its ``structure_id`` is not that of its seed and widths.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        candidate, recorded_id = Candidate.from_json(data), data["structure_id"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(f"{path}: not a readable candidate.json ({type(error).__name__}: {error})") from error
+    if candidate.structure_id != recorded_id:
+        raise ModelError(f"{path}: structure_id is {recorded_id}, but seed and widths give {candidate.structure_id}")
+    return candidate
+
+
+def rebuild(candidate_json: Path, weights: Path) -> nn.Module:
+    """Rebuild a trained module from its two files alone, in eval mode on the CPU.
+
+    Raises:
+        ModelError: a file is unreadable, or the weights are not this candidate's.
+    """
+    module = derive(load_candidate(candidate_json))
+    load_weights(module, weights)
+    return module
+
+
+def _roots(module: nn.Module, candidate: Candidate) -> list[tuple[nn.Conv2d, int]]:
+    return [(_conv(module, name), width) for name, width in candidate.widths]
+
+
+def _conv(module: nn.Module, name: str) -> nn.Conv2d:
+    try:
+        conv = module.get_submodule(name)
+    except AttributeError as error:
+        raise ModelError(f"no layer {name!r} in {type(module).__name__}") from error
+    if not isinstance(conv, nn.Conv2d):
+        raise ModelError(f"layer {name!r}: expected a Conv2d, got {type(conv).__name__}")
+    return conv
+
+
+def _layers(graph: Any, conv: nn.Conv2d) -> list[str]:
+    return [
+        graph._module2name[dep.target.module]
+        for dep, _ in whole_group(graph, conv)
+        if isinstance(dep.target.module, nn.Conv2d) and graph.is_out_channel_pruning_fn(dep.handler)
+    ]
+
+
+def _doomed_channels(graph: Any, conv: nn.Conv2d, width: int, *, by_importance: bool) -> list[int]:
+    if not 1 <= width <= conv.out_channels:
+        name = graph._module2name[conv]
+        raise ModelError(f"layer {name!r}: expected a width from 1 to {conv.out_channels}, got {width}")
+    if not by_importance:
+        return list(range(width, conv.out_channels))
+    # A stable sort makes equal channels go in the same order on every machine.
+    ascending = torch.argsort(_importance(graph, conv), stable=True)
+    return sorted(int(channel) for channel in ascending[: conv.out_channels - width])
+
+
+def _importance(graph: Any, conv: nn.Conv2d) -> torch.Tensor:
+    scores = tp.importance.GroupMagnitudeImportance(p=1)(whole_group(graph, conv))
+    if not isinstance(scores, torch.Tensor):
+        raise ModelError(f"layer {graph._module2name[conv]!r}: its group has no weights to rank channels by")
+    return scores.detach()
+
+
+def _kept_share(scores: NDArray[np.float32]) -> NDArray[np.float64]:
+    kept = np.concatenate([[0.0], np.cumsum(np.sort(scores.astype(np.float64))[::-1])])
+    share: NDArray[np.float64] = kept / kept[-1] if kept[-1] > 0.0 else np.linspace(0.0, 1.0, kept.size)
+    return share
+
+
+def _verify(module: nn.Module, candidate: Candidate, expected: dict[str, int]) -> None:
+    name = f"{candidate.seed.factory} {candidate.structure_id}"
+    for layer, width in expected.items():
+        if (found := _conv(module, layer).out_channels) != width:
+            raise ModelError(f"model {name!r}: layer {layer!r} came out at {found} channels, expected {width}")
+    check_forward(module, candidate.seed, name)

@@ -1,0 +1,1 @@
+"""What a model is for: the data with its fixed splits, and the metric."""

@@ -1,0 +1,1 @@
+"""Training one module once: recipes, the loop, distillation."""

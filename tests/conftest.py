@@ -1,0 +1,207 @@
+"""Parts that several tests share: a real OpenSSH server, a board's Python, small models."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import time
+import venv
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+_START_S = 20.0
+
+_SSHD_CONFIG = """\
+ListenAddress 127.0.0.1
+HostKey {folder}/host_ed25519
+HostKey {folder}/host_ecdsa
+AuthorizedKeysFile {folder}/authorized_keys
+AuthenticationMethods publickey
+PermitRootLogin prohibit-password
+StrictModes no
+UsePAM no
+PidFile none
+Subsystem sftp internal-sftp
+"""
+
+
+@dataclass(frozen=True)
+class SshServer:
+    """A running sshd. ``host_keys`` are its public keys by type; ``stranger`` is a key that it does not let in."""
+
+    port: int
+    user: str
+    key: Path
+    stranger: Path
+    host_keys: dict[str, str]
+    log: Path
+
+
+@pytest.fixture(scope="session")
+def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SshServer]:
+    """An OpenSSH server on loopback, with keys of its own and no privileges beyond those of the tests."""
+    program = shutil.which("sshd") or shutil.which("sshd", path="/usr/sbin:/usr/local/sbin")
+    if program is None:
+        pytest.fail("these tests talk to a real sshd: apt-get install openssh-server")
+    folder = tmp_path_factory.mktemp("sshd")
+    for name in ("host_ed25519", "host_ecdsa", "user", "stranger"):
+        _generate_key(folder / name, "ecdsa" if name.endswith("ecdsa") else "ed25519")
+    shutil.copy(folder / "user.pub", folder / "authorized_keys")
+    if os.geteuid() == 0:
+        # sshd's privilege separation, which it insists on as root, needs an empty folder.
+        Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
+    config = _write_sshd_config(program, folder)
+    process, port = _start_sshd(program, config, folder / "log")
+    public = (_public_key(folder / f"{name}.pub") for name in ("host_ed25519", "host_ecdsa"))
+    user = subprocess.run(["id", "-un"], check=True, capture_output=True, text=True).stdout.strip()
+    yield SshServer(
+        port, user, folder / "user", folder / "stranger", {key.split()[0]: key for key in public}, folder / "log"
+    )
+    process.terminate()
+    process.wait()
+
+
+@pytest.fixture(scope="session")
+def device_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A board's Python: a virtual environment that holds onnxruntime and numpy, and nothing of the host's.
+
+    The packages are links to those of this environment, so that it takes no download and no time.
+    """
+    folder = tmp_path_factory.mktemp("device") / "venv"
+    venv.create(folder, with_pip=False, symlinks=True)
+    (packages,) = folder.glob("lib/python*/site-packages")
+    for name in _with_dependencies("onnxruntime") | _with_dependencies("numpy"):
+        distribution = importlib.metadata.distribution(name)
+        tops = {file.parts[0] for file in distribution.files or () if file.parts[0] not in ("..", "__pycache__")}
+        for top in tops:
+            link = packages / top
+            if not link.exists():
+                link.symlink_to(Path(str(distribution.locate_file(top))).resolve())
+    return folder / "bin" / "python"
+
+
+WriteProfile = Callable[..., Path]
+
+
+@pytest.fixture
+def write_profile(sshd: SshServer, device_python: Path, tmp_path: Path) -> WriteProfile:
+    """Write the profile of an SSH device that is ``sshd``; keywords replace single keys of its [ssh] table."""
+
+    def write(name: str = "board", **ssh: object) -> Path:
+        table = {
+            "host": "127.0.0.1",
+            "port": sshd.port,
+            "user": sshd.user,
+            "key": str(sshd.key),
+            "host_key": sshd.host_keys["ssh-ed25519"],
+        } | ssh
+        lines = [
+            'extends = "local"',
+            'transport = "ssh"',
+            f'python = "{device_python}"',
+            f'workdir = "{tmp_path / "board"}"',
+            "[ssh]",
+            *(f"{key} = {json.dumps(value)}" for key, value in table.items()),
+        ]
+        path = tmp_path / f"{name}.toml"
+        path.write_text("\n".join(lines), encoding="utf-8")
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def make_onnx() -> Callable[..., bytes]:
+    """Return a maker of small convolutional networks: (n, 3, 8, 8) -> (n, channels)."""
+    return _make_onnx
+
+
+def _make_onnx(channels: int = 8, filler: bool = False) -> bytes:
+    random = np.random.default_rng(channels)
+    weights = random.standard_normal((channels, 3, 3, 3)).astype(np.float32)
+    mixing = random.standard_normal((channels, channels, 3, 3)).astype(np.float32) / channels
+    if filler:
+        mixing = np.resize(random.standard_normal(64).astype(np.float32), mixing.shape)
+    nodes = [
+        helper.make_node("Conv", ["x", "weights"], ["a"], pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["a"], ["b"]),
+        helper.make_node("Conv", ["b", "mixing"], ["c"], pads=[1, 1, 1, 1]),
+        helper.make_node("GlobalAveragePool", ["c"], ["d"]),
+        helper.make_node("Flatten", ["d"], ["y"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "small",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, 8, 8])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", channels])],
+        [numpy_helper.from_array(weights, "weights"), numpy_helper.from_array(mixing, "mixing")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=7)
+    onnx.checker.check_model(model)
+    return bytes(model.SerializeToString())
+
+
+def _generate_key(path: Path, kind: str) -> None:
+    subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", "", "-C", "test", "-f", path], check=True)
+
+
+def _public_key(path: Path) -> str:
+    return " ".join(path.read_text(encoding="utf-8").split()[:2])
+
+
+def _write_sshd_config(program: str, folder: Path) -> Path:
+    config = folder / "sshd_config"
+    text = _SSHD_CONFIG.format(folder=folder)
+    # From 9.8 on sshd locks out an address after refused logins, and all of these tests share one address.
+    config.write_text(text + "PerSourcePenalties no\n", encoding="utf-8")
+    if subprocess.run([program, "-t", "-f", config], check=False, capture_output=True).returncode != 0:
+        config.write_text(text, encoding="utf-8")
+    return config
+
+
+def _start_sshd(program: str, config: Path, log: Path) -> tuple[subprocess.Popen[bytes], int]:
+    for _ in range(5):
+        port = _free_port()
+        process = subprocess.Popen([program, "-D", "-f", config, "-p", str(port), "-E", log])
+        if _says_banner(process, port):
+            return process, port
+        process.kill()
+        process.wait()
+    pytest.fail(f"sshd does not start: {log.read_text(encoding='utf-8')}")
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def _says_banner(process: subprocess.Popen[bytes], port: int) -> bool:
+    """Wait until the server greets; False when it ended, e.g. because somebody else took the port meanwhile."""
+    end = time.monotonic() + _START_S
+    while process.poll() is None and time.monotonic() < end:
+        try:
+            with socket.create_connection(("127.0.0.1", port), timeout=_START_S) as connection:
+                return connection.recv(8).startswith(b"SSH-2.0")
+        except ConnectionRefusedError:
+            time.sleep(0.02)
+    return False
+
+
+def _with_dependencies(name: str) -> set[str]:
+    """Return the distribution and those it requires without extras, by name."""
+    names = {name}
+    for requirement in importlib.metadata.requires(name) or ():
+        if ";" not in requirement:
+            names |= _with_dependencies(re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0])
+    return names

@@ -1,0 +1,74 @@
+import pytest
+from scbp_host.report import figures
+from scbp_host.report.headline import cards, verdict
+
+
+def with_best(summary, **changes):
+    return summary.model_copy(update={"best": summary.best.model_copy(update=changes)})
+
+
+def test_the_verdict_says_speed_size_and_accuracy(summary):
+    fast = with_best(summary, latency_ratio=0.4762, latency_ratio_ci95=(0.47, 0.48), onnx_bytes=8_060_000)
+    assert verdict(fast) == (
+        "0.5/0.25/0.5/0.25 is 2.1× faster and 82 % smaller than resnet18, 0.4 points less accurate on test data."
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"latency_ratio": 0.98, "latency_ratio_ci95": (0.95, 1.01)}, "is not measurably faster and"),
+        ({"latency_ratio": 1.5, "latency_ratio_ci95": (1.4, 1.6)}, "is 1.5× slower and"),
+        ({"onnx_bytes": 50_000_000}, "12 % larger than"),
+        ({"test_top1": 0.9833}, "as accurate on test data"),
+        ({"test_top1": 0.9900}, "0.7 points more accurate on test data"),
+        ({"test_top1": None}, "0.8 points less accurate on validation data"),
+        ({"test_top1": None, "val_top1": None}, "than resnet18."),
+        ({"latency_ratio": None, "onnx_bytes": None}, "0.5/0.25/0.5/0.25, 0.4 points less"),
+    ],
+)
+def test_the_verdict_claims_no_more_than_was_measured(summary, changes, said):
+    assert said in verdict(with_best(summary, **changes))
+
+
+def test_no_best_and_the_seed_as_best_are_said(summary):
+    nothing = summary.model_copy(update={"best": None})
+    itself = summary.model_copy(update={"best": summary.seed})
+    assert verdict(nothing) == "Nothing was found to replace resnet18."
+    assert verdict(itself).startswith("resnet18 itself is the best choice")
+    for case in (nothing, itself):
+        assert [card.value for card in cards(case)][:2] == ["2.31 ms", "44.8 MB"]
+        assert not any(card.change or card.reference for card in cards(case))
+
+
+def test_cards_set_the_best_beside_the_seed(summary):
+    by_title = {card.title: card for card in cards(summary)}
+    memory = by_title["Peak memory"]
+    assert (memory.value, memory.reference, memory.change, memory.better) == ("67.9 MB", "152 MB", "−55 %", True)
+    accuracy = by_title["Accuracy, test"]
+    assert (accuracy.value, accuracy.change, accuracy.better) == ("98.0 %", "−0.4 points", False)
+    assert "0.291–0.300" in by_title["Latency, p50"].note
+
+
+@pytest.mark.parametrize(
+    ("shown", "expected"),
+    [
+        (figures.ms(0.5123), "0.512 ms"),
+        (figures.ms(23.94), "23.9 ms"),
+        (figures.ms(1210.4), "1,210 ms"),
+        (figures.ms(None), "–"),
+        (figures.interval(None), "–"),
+        (figures.size_bytes(16_612), "16.6 KB"),
+        (figures.size_bytes(44_779_512), "44.8 MB"),
+        (figures.size_bytes(12), "12 bytes"),
+        (figures.count(11_181_642), "11.2 M"),
+        (figures.duration(59.94), "59.9 s"),
+        (figures.duration(122.4), "2 min 02 s"),
+        (figures.change(1.0, 1.0), "±0 %"),
+        (figures.change(1.0, None), ""),
+        (figures.points(0.98, 0.984), "−0.4 points"),
+        (figures.drop(0.01), "1.0 points"),
+    ],
+)
+def test_figures_read_well(shown, expected):
+    assert shown == expected
