@@ -1,8 +1,9 @@
 """What crosses between host and agent: one JSON object a line, requests in, replies and notes out.
 
-A request is ``{"id": 1, "method": "hello", "params": {...}}``. Its reply is ``{"id": 1, "ok": true, "result": {...}}`` or
-``{"id": 1, "ok": false, "error": {"kind", "message", "hint", "transient"}}``. Before the reply any number of notes
-``{"id": 1, "note": "text"}`` may come. The first request of a session is ``hello``, which carries the host's PROTOCOL_VERSION.
+A request is ``{"id": 1, "method": "hello", "params": {...}}``. Its reply is ``{"id": 1, "ok": true, "result": {...}}``
+or ``{"id": 1, "ok": false, "error": {"kind", "message", "hint", "transient"}}``. Before the reply any number of notes
+``{"id": 1, "note": "text"}`` may come. The first request of a session is ``hello``, which carries the host's
+PROTOCOL_VERSION.
 
 This is the only module that host and agent share.
 """
@@ -290,7 +291,7 @@ def _positive(data: Dict[str, Any], name: str) -> int:
 
 
 def sha256_field(data: Dict[str, Any], name: str) -> str:
-    # A hash becomes a file name on the board, so nothing but a hash may pass.
+    """Return ``data[name]``, checked to be a SHA-256: it becomes a file name on the board. Raises WireError."""
     value = str(field(data, name, str))
     if len(value) != 64 or any(letter not in "0123456789abcdef" for letter in value):
         raise WireError("field %r: expected a SHA-256 in lower-case hex, got %r" % (name, value[:80]))

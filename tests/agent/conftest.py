@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+
 from scbp_agent import wire
 
 SOURCES = Path(__file__).parents[2] / "device_agent"

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from scbp_agent import wire
 from scbp_agent.blobs import BlobStore
 

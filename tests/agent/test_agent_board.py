@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 
 import pytest
+
 from scbp_agent import conditions, facts, memory
 
 

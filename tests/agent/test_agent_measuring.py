@@ -5,6 +5,7 @@ import base64
 import numpy as np
 import onnx
 import pytest
+
 from scbp_agent import wire
 
 DEADLINE_S = 60.0

@@ -6,6 +6,7 @@ import os
 import select
 
 import pytest
+
 from scbp_agent import memory, wire
 
 PATIENCE_S = 30.0

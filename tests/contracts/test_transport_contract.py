@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from scbp_host.domain.deadline import Deadline
 from scbp_host.errors import DeviceError, DeviceTimeout, DeviceUnreachable, ProtocolError
 from scbp_host.profiles import load_profile

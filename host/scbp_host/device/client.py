@@ -15,7 +15,6 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from scbp_agent import wire
-
 from scbp_host.device.install import InstalledAgent, ensure_installed, upload_deadline
 from scbp_host.device.package import build_agent
 from scbp_host.domain.device import DeviceInfo, DeviceProfile

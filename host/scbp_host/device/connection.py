@@ -6,11 +6,10 @@ import logging
 from typing import Any
 
 from scbp_agent import wire
-
 from scbp_host.domain.deadline import Deadline
 from scbp_host.domain.device import DeviceInfo
-from scbp_host.domain.outcome import Failure
-from scbp_host.errors import ProtocolError
+from scbp_host.domain.outcome import Failure, FailureKind
+from scbp_host.errors import DeviceError, ProtocolError
 from scbp_host.transport.base import Channel, probe_hint
 
 _LOG = logging.getLogger(__name__)
@@ -41,7 +40,7 @@ class AgentConnection:
         """
         facts = self.request(wire.HELLO, {"protocol_version": wire.PROTOCOL_VERSION}, _HELLO_S)
         if isinstance(facts, Failure):
-            raise self._not_the_protocol(facts.message)
+            raise self._refused(facts)
         try:
             return _device_info(facts)
         except wire.WireError as error:
@@ -77,6 +76,12 @@ class AgentConnection:
                 return message
             _LOG.info("%s: %s", self._device, message["note"])
 
+    def _refused(self, failure: Failure) -> DeviceError:
+        if failure.kind is FailureKind.PROTOCOL_MISMATCH:
+            return self._not_the_protocol(failure.message)
+        hint = failure.hint or probe_hint(self._device)
+        return DeviceError(f"{self._device}: the agent cannot say what the board is: {failure.message}", hint)
+
     def _not_the_protocol(self, detail: str) -> ProtocolError:
         hint = f"a login on the board must print nothing, and its agent must be ours; {probe_hint(self._device)}"
         return ProtocolError(f"{self._device}: the agent does not speak our protocol: {detail}", hint)
@@ -89,10 +94,7 @@ def _outcome(reply: dict[str, Any]) -> dict[str, Any] | Failure:
     error = wire.field(reply, "error", dict)
     wire.field(error, "kind", str)
     wire.field(error, "message", str)
-    failure = Failure.from_json(error)
-    if failure.kind == wire.PROTOCOL_MISMATCH:
-        raise wire.WireError(failure.message)
-    return failure
+    return Failure.from_json(error)
 
 
 def _device_info(facts: dict[str, Any]) -> DeviceInfo:

@@ -24,7 +24,7 @@ class Measurement:
     """One model measured beside the reference, and alone.
 
     Attributes:
-        ratio: candidate latency / reference latency, ratio of medians with its 95 % interval.
+        ratio: candidate latency / reference latency, from the medians of paired blocks, with its 95 % interval.
         candidate_blocks_ns: raw samples, one tuple for each block, in the order taken.
         reference_blocks_ns: the same for the reference.
         peak_rss_bytes: VmHWM of a fresh worker that held this model alone.

@@ -10,8 +10,8 @@ from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scbp_agent import wire
 
+from scbp_agent import wire
 from scbp_host.device.client import DeviceClient
 from scbp_host.domain.measurement import Measurement
 from scbp_host.domain.outcome import Failure, FailureKind
@@ -28,11 +28,11 @@ INFER_SLICE = 512
 
 @dataclass(frozen=True)
 class MeasureSettings:
-    """How long to measure; with the defaults the samples of one pair take 2 x (20 x 20 + 100) ms = 1 s.
+    """How long to measure; with the defaults the samples of one pair take 2 x (40 x 10 + 100) ms = 1 s.
 
     Attributes:
         blocks: timed blocks for each model; even, since their order is ABBA. They are what the interval is made from.
-        block_s: length of a block; at least two runs, whatever they take.
+        block_s: length of a block; at least two runs, so a model of 200 ms takes 16 s for its 40 blocks.
         warmup_s: warm-up of each model.
         solo_runs: runs in the worker that holds one model alone.
         paired_timeout_s: limit of the paired worker, its start included.
@@ -40,11 +40,11 @@ class MeasureSettings:
         infer_timeout_s: limit for one slice of inputs.
     """
 
-    blocks: int = 20
-    block_s: float = 0.02
+    blocks: int = 40
+    block_s: float = 0.01
     warmup_s: float = 0.1
     solo_runs: int = 5
-    paired_timeout_s: float = 120.0
+    paired_timeout_s: float = 300.0
     solo_timeout_s: float = 60.0
     infer_timeout_s: float = 120.0
 

@@ -6,6 +6,7 @@ convolutions and squeeze-and-excitation gates (Fang et al., "DepGraph: Towards A
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
@@ -35,7 +36,10 @@ def trace(module: nn.Module, input_shape: tuple[int, int, int]) -> Any:
         ModelError: DepGraph cannot follow the module.
     """
     try:
-        return tp.DependencyGraph().build_dependency(module, torch.zeros(1, *input_shape))
+        with warnings.catch_warnings():
+            # A bare nn.Parameter is cut along its last axis that is not 1: right for a layer scale (channels, 1, 1).
+            warnings.filterwarnings("ignore", message="Unwrapped parameters", category=UserWarning)
+            return tp.DependencyGraph().build_dependency(module, torch.zeros(1, *input_shape))
     except Exception as error:  # the tracer raises whatever it trips over: IndexError, ZeroDivisionError
         raise ModelError(
             f"{type(module).__name__}: its channel coupling cannot be traced ({type(error).__name__}: {error})",

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import json
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +26,22 @@ CANDIDATE_FILE = "candidate.json"
 WEIGHTS_FILE = "weights.safetensors"
 
 
+@dataclass(frozen=True)
+class _Cut:
+    """Which output channels of ``conv`` go, with all that is coupled to them; ``layers`` then have ``width`` left."""
+
+    conv: nn.Conv2d
+    layers: list[nn.Conv2d]
+    channels: list[int]
+    width: int
+
+
 def derive(candidate: Candidate, source: nn.Module | None = None) -> nn.Module:
     """Build the candidate's network: the seed with exactly the candidate's channels left in every coupled group.
 
     Args:
         candidate: which widths.
-        source: a trained seed; the result inherits its weights, and the channels with the least L1 norm, summed over
+        source: a trained seed; the result inherits its weights, and the channels with the least L1 norm, averaged over
             every layer of the coupled group (Li et al., "Pruning Filters for Efficient ConvNets", ICLR 2017; over
             groups: DepGraph), go. It stays as it is. None: only the structure matters, weights are random.
 
@@ -42,15 +55,11 @@ def derive(candidate: Candidate, source: nn.Module | None = None) -> nn.Module:
     module = build_seed(spec, random_seed=0) if source is None else copy.deepcopy(source).cpu().eval()
     graph = trace(module, spec.input_shape)
     # All choices are made on the whole network: pruning one group changes its neighbours' norms.
-    doomed = [
-        (conv, _doomed_channels(graph, conv, width, by_importance=source is not None))
-        for conv, width in _roots(module, candidate)
-    ]
-    expected = {name: width for conv, width in _roots(module, candidate) for name in _layers(graph, conv)}
-    for conv, channels in doomed:
-        if channels:
-            pruning_group(graph, conv, channels).prune()
-    _verify(module, candidate, expected)
+    cuts = [_plan(graph, _conv(module, name), width, source is not None) for name, width in candidate.widths]
+    for cut in cuts:
+        if cut.channels:
+            pruning_group(graph, cut.conv, cut.channels).prune()
+    _verify(module, candidate, cuts)
     return module
 
 
@@ -107,10 +116,6 @@ def rebuild(candidate_json: Path, weights: Path) -> nn.Module:
     return module
 
 
-def _roots(module: nn.Module, candidate: Candidate) -> list[tuple[nn.Conv2d, int]]:
-    return [(_conv(module, name), width) for name, width in candidate.widths]
-
-
 def _conv(module: nn.Module, name: str) -> nn.Conv2d:
     try:
         conv = module.get_submodule(name)
@@ -121,23 +126,22 @@ def _conv(module: nn.Module, name: str) -> nn.Conv2d:
     return conv
 
 
-def _layers(graph: Any, conv: nn.Conv2d) -> list[str]:
-    return [
-        graph._module2name[dep.target.module]
-        for dep, _ in whole_group(graph, conv)
-        if isinstance(dep.target.module, nn.Conv2d) and graph.is_out_channel_pruning_fn(dep.handler)
-    ]
-
-
-def _doomed_channels(graph: Any, conv: nn.Conv2d, width: int, *, by_importance: bool) -> list[int]:
+def _plan(graph: Any, conv: nn.Conv2d, width: int, by_importance: bool) -> _Cut:
     if not 1 <= width <= conv.out_channels:
         name = graph._module2name[conv]
         raise ModelError(f"layer {name!r}: expected a width from 1 to {conv.out_channels}, got {width}")
-    if not by_importance:
-        return list(range(width, conv.out_channels))
-    # A stable sort makes equal channels go in the same order on every machine.
-    ascending = torch.argsort(_importance(graph, conv), stable=True)
-    return sorted(int(channel) for channel in ascending[: conv.out_channels - width])
+    layers = [
+        dep.target.module
+        for dep, _ in whole_group(graph, conv)
+        if isinstance(dep.target.module, nn.Conv2d) and graph.is_out_channel_pruning_fn(dep.handler)
+    ]
+    ranked = _ascending(graph, conv) if by_importance else reversed(range(conv.out_channels))
+    return _Cut(conv, layers, sorted(itertools.islice(ranked, conv.out_channels - width)), width)
+
+
+def _ascending(graph: Any, conv: nn.Conv2d) -> Iterator[int]:
+    # A stable sort makes equally important channels go in the same order on every machine.
+    return iter(torch.argsort(_importance(graph, conv), stable=True).tolist())
 
 
 def _importance(graph: Any, conv: nn.Conv2d) -> torch.Tensor:
@@ -153,9 +157,12 @@ def _kept_share(scores: NDArray[np.float32]) -> NDArray[np.float64]:
     return share
 
 
-def _verify(module: nn.Module, candidate: Candidate, expected: dict[str, int]) -> None:
+def _verify(module: nn.Module, candidate: Candidate, cuts: list[_Cut]) -> None:
     name = f"{candidate.seed.factory} {candidate.structure_id}"
-    for layer, width in expected.items():
-        if (found := _conv(module, layer).out_channels) != width:
-            raise ModelError(f"model {name!r}: layer {layer!r} came out at {found} channels, expected {width}")
+    layer_names = {layer: layer_name for layer_name, layer in module.named_modules()}
+    for cut in cuts:
+        for layer in cut.layers:
+            if layer.out_channels != cut.width:
+                came_out = f"layer {layer_names[layer]!r} came out at {layer.out_channels} channels"
+                raise ModelError(f"model {name!r}: {came_out}, expected {cut.width}")
     check_forward(module, candidate.seed, name)

@@ -16,6 +16,9 @@ from torch import nn
 from scbp_host.domain.candidate import SeedSpec
 from scbp_host.errors import ModelError, UnknownNameError, UsageError
 
+# The type that packages above pass on, so that they need not know torch.
+Module = nn.Module
+
 _FACTORY_HINT = "give a torchvision classifier's name, or package.module:factory that takes num_classes"
 
 

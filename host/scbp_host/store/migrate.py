@@ -56,7 +56,7 @@ def upgrade(engine: Engine, path: Path, revision: str | None = None) -> None:
     if _current_revision(engine) == target:
         return
     config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS))
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
     # One transaction, schema changes included: a migration that is killed half-way leaves the old schema. The write
     # lock is taken first: of two processes that open an old store, the second finds it migrated.
     with engine.execution_options(**WRITE).begin() as connection:

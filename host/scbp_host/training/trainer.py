@@ -35,12 +35,13 @@ class Recipe:
     batch_size: int = 64
     learning_rate: float = 1e-3
     weight_decay: float = 1e-2
-    distill_temperature: float = 2.0
-    distill_weight: float = 0.7
+    distill_temperature: float = 4.0
+    distill_weight: float = 0.5
 
 
+# For ResNet-18 on digits, where over three random seeds candidates of a tenth of the size came within a point of it.
 SEED_RECIPE = Recipe(epochs=10, learning_rate=1e-3)
-CANDIDATE_RECIPE = Recipe(epochs=5, learning_rate=2e-3)
+CANDIDATE_RECIPE = Recipe(epochs=8, learning_rate=3e-3)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ from concurrent.futures import Future, wait
 from typing import TypeVar
 
 from scbp_agent.wire import MAX_LINE_BYTES
-
 from scbp_host.domain.deadline import Deadline
 from scbp_host.errors import DeviceTimeout, DeviceUnreachable, ProtocolError
 from scbp_host.transport.base import probe_hint

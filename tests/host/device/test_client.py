@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from scbp_agent import wire
 from scbp_host.device import client as client_module
 from scbp_host.device import connection
@@ -22,7 +23,7 @@ from scbp_host.device.package import build_agent
 from scbp_host.domain.deadline import Deadline
 from scbp_host.domain.device import DeviceProfile
 from scbp_host.domain.outcome import Failure, FailureKind
-from scbp_host.errors import CapabilityError, DeviceTimeout, DeviceUnreachable, ProtocolError
+from scbp_host.errors import CapabilityError, DeviceError, DeviceTimeout, DeviceUnreachable, ProtocolError
 from scbp_host.profiles import load_profile
 
 MakeOnnx = Callable[..., bytes]
@@ -184,7 +185,7 @@ def test_a_peer_that_never_answers_is_a_timeout(
 ) -> None:
     monkeypatch.setattr(connection, "_HELLO_S", 0.2)
     silent = tmp_path / "python"
-    silent.write_text("#!/bin/sh\nexec cat >&2\n", encoding="utf-8")
+    silent.write_text("#!/bin/sh\nwhile read -r line; do :; done\n", encoding="utf-8")
     silent.chmod(0o755)
     with pytest.raises(DeviceTimeout, match="local: no answer"), open_device(replace(local, python=str(silent))):
         pass
@@ -283,6 +284,14 @@ def test_what_is_not_our_agent_is_a_protocol_error(
     with pytest.raises(ProtocolError, match=message) as caught, open_device(impostor(reply)):
         pass
     assert "scbp-host devices probe local" in caught.value.hint
+
+
+def test_an_agent_that_fails_at_hello_tells_why(impostor: Callable[[str], DeviceProfile]) -> None:
+    error = '{"kind": "AGENT_ERROR", "message": "OSError: /proc is not mounted", "hint": "mount it"}'
+    with pytest.raises(DeviceError, match="/proc is not mounted") as caught:
+        open_device(impostor('{"id": 1, "ok": false, "error": ' + error + "}")).__enter__()
+    assert not isinstance(caught.value, ProtocolError)
+    assert caught.value.hint == "mount it"
 
 
 def test_a_board_without_that_python_tells_what_its_shell_said(write_profile: WriteProfile) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from scbp_host.domain.measurement import Interval
 from scbp_host.measuring.paired import latency_ratio, quantile_ns
 
@@ -61,14 +62,14 @@ def test_a_model_paired_with_its_own_samples_is_exactly_one(blocks: list[list[in
 
 def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
     covered = 0
-    for trial in range(100):
+    for trial in range(200):
         random = np.random.default_rng(trial)
         moments = random.lognormal(0.0, 0.1, 20)
         candidate = noisy(random, 7e5, moments * random.lognormal(0.0, 0.02, 20))
         reference = noisy(random, 1e6, moments * random.lognormal(0.0, 0.02, 20))
         ratio = latency_ratio(candidate, reference, trial)
         covered += ratio.low <= 0.7 <= ratio.high
-    assert covered >= 88
+    assert 180 <= covered <= 197, covered
 
 
 def test_what_slows_both_models_of_a_pair_does_not_widen_the_interval() -> None:
@@ -79,10 +80,12 @@ def test_what_slows_both_models_of_a_pair_does_not_widen_the_interval() -> None:
     assert (ratio.high - ratio.low) / ratio.value < 0.1
 
 
-def test_an_outlier_does_not_move_the_ratio() -> None:
+def test_outliers_do_not_move_the_ratio() -> None:
     reference = [[100, 101, 102]] * 10
-    candidate = [[50, 51, 1_000_000]] + [[50, 51, 52]] * 9
-    assert latency_ratio(candidate, reference, 0).value == pytest.approx(51 / 101)
+    one_in_each_block = [[50, 51, 1_000_000]] * 10
+    three_blocks_of_ten = [[1_000, 1_001, 1_002]] * 3 + [[50, 51, 52]] * 7
+    for candidate in (one_in_each_block, three_blocks_of_ten):
+        assert latency_ratio(candidate, reference, 0).value == pytest.approx(51 / 101)
 
 
 def test_pairs_are_needed() -> None:

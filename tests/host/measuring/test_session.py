@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
+
 from scbp_agent import wire
 from scbp_host.device.client import DeviceClient, open_device
 from scbp_host.domain.measurement import Measurement

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from scbp_host.domain.measurement import Interval
 from scbp_host.measuring.stability import stability_warnings
 

@@ -8,6 +8,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+
 from scbp_host.domain.device import SshAddress
 from scbp_host.errors import EXIT_USAGE, ConfigError, UnknownNameError
 from scbp_host.profiles import list_profiles, load_profile, require_address

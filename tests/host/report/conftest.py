@@ -3,6 +3,7 @@
 import itertools
 
 import pytest
+
 from scbp_host.report.summary import (
     BudgetRecord,
     CandidateRecord,

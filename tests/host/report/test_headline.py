@@ -1,4 +1,5 @@
 import pytest
+
 from scbp_host.report import figures
 from scbp_host.report.headline import cards, verdict
 

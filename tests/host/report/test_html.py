@@ -2,6 +2,7 @@ import re
 from html.parser import HTMLParser
 
 import pytest
+
 from scbp_host.report import write_html
 from scbp_host.report.html import render_html
 from scbp_host.report.plots import pareto_svg, ratio_svg

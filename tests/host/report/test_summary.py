@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
+
 from scbp_host.domain.candidate import ChannelGroup, Superblock
 from scbp_host.domain.outcome import Failure, FailureKind
 from scbp_host.errors import EXIT_USAGE, StoreError

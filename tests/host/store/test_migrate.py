@@ -4,6 +4,7 @@ import sqlite3
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+
 from scbp_host.domain.outcome import Failure, FailureKind
 from scbp_host.errors import EXIT_USAGE, StoreError
 from scbp_host.store import Store, migrate

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+
 from scbp_host.domain.outcome import Failure, FailureKind
 from scbp_host.errors import EXIT_USAGE, StoreError
 from scbp_host.store import RunStatus, Store

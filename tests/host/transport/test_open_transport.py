@@ -7,6 +7,7 @@ import sys
 from dataclasses import replace
 
 import pytest
+
 from scbp_host.errors import ConfigError, UnknownNameError
 from scbp_host.profiles import load_profile
 from scbp_host.transport.base import open_transport

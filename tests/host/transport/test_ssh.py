@@ -12,6 +12,7 @@ from pathlib import Path
 import paramiko
 import pytest
 from paramiko import ssh_exception
+
 from scbp_host.domain.deadline import Deadline
 from scbp_host.errors import (
     EXIT_DEVICE,

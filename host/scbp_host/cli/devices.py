@@ -1,0 +1,73 @@
+"""scbp-host devices: what boards there are, and what one says of itself."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from scbp_host.cli.console import err, out, print_json
+from scbp_host.domain.device import DeviceProfile
+from scbp_host.profiles import list_profiles, load_profile
+
+app = typer.Typer(help="Boards: list, probe.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_devices(
+    json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
+) -> None:
+    """List the built-in profiles and your own."""
+    profiles = list_profiles()
+    if json:
+        print_json([_facts(profile) for profile in profiles])
+        return
+    table = Table()
+    for name in ("name", "board", "runtime", "transport", "address"):
+        table.add_column(name)
+    for profile in profiles:
+        table.add_row(profile.name, profile.title, profile.runtime, profile.transport, _address(profile))
+    out.print(table)
+
+
+@app.command("probe")
+def probe(
+    device: Annotated[str, typer.Argument(help="Profile name, or a PROFILE.toml.")],
+    json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
+) -> None:
+    """Connect to a board, start the agent there, and show what it says of itself."""
+    from scbp_host.device.client import open_device
+
+    profile = load_profile(device)
+    with open_device(profile) as client:
+        facts, warnings = client.info.facts, client.warnings
+    for warning in warnings:
+        err.print(f"[yellow]warning:[/] {escape(warning)}")
+    if json:
+        print_json(facts)
+        return
+    table = Table(title=f"{profile.name}: {profile.title}", title_justify="left", show_header=False)
+    for name, value in facts.items():
+        table.add_row(escape(name), escape(_value(value)))
+    out.print(table)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, dict):
+        return "\n".join(f"{name}: {_value(own)}" for name, own in value.items()) or "none"
+    if isinstance(value, list):
+        return ", ".join(str(own) for own in value) or "none"
+    return "unknown" if value is None else str(value)
+
+
+def _address(profile: DeviceProfile) -> str:
+    if profile.transport == "local":
+        return "this machine"
+    return f"{profile.ssh.user}@{profile.ssh.host}:{profile.ssh.port}" if profile.ssh else "not configured"
+
+
+def _facts(profile: DeviceProfile) -> dict[str, Any]:
+    return {name: str(value) if name == "source" else value for name, value in asdict(profile).items() if name != "ssh"}

@@ -1,0 +1,91 @@
+"""scbp-host measure: one model on one device."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from scbp_host.cli.console import out, print_json
+from scbp_host.domain.measurement import Measurement
+from scbp_host.domain.outcome import Failure
+from scbp_host.errors import DeviceError, ModelError
+from scbp_host.profiles import load_profile
+
+_NOT_DEVICE = frozenset({"BAD_MODEL"})
+
+
+def measure(
+    model: Annotated[Path, typer.Argument(help="An ONNX file with a static input of batch 1.")],
+    device: Annotated[str, typer.Option(help="Profile name, or a PROFILE.toml.")] = "local",
+    reference: Annotated[
+        Path | None, typer.Option(help="Another ONNX to pair with; itself where none is given.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
+) -> None:
+    """Measure latency and memory of a model, paired with a reference."""
+    from scbp_host.device.client import open_device
+    from scbp_host.measuring.session import MeasureSettings, MeasuringSession
+
+    profile = load_profile(device)
+    content = _read_onnx(model)
+    paired_with = content if reference is None else _read_onnx(reference)
+    with open_device(profile) as client:
+        client.require_runtime(profile.runtime)
+        session = MeasuringSession(client, MeasureSettings(), profile.runtime, profile.threads, paired_with, None, 0)
+        outcome = session.measure(content, pack=False)
+    if isinstance(outcome, Failure):
+        kind = ModelError if outcome.kind in _NOT_DEVICE else DeviceError
+        raise kind(f"{model}: {outcome.kind}: {outcome.message}", outcome.hint)
+    facts = _facts(outcome)
+    print_json({"model": str(model), "device": profile.name, **facts}) if json else _show(model, facts)
+
+
+def _read_onnx(path: Path) -> bytes:
+    """Read a file that is an ONNX model in one piece; raises ModelError."""
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        content = path.read_bytes()
+        model = onnx.load_model_from_string(content)
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read ({error.strerror})", "give the path of a .onnx file") from error
+    except DecodeError as error:
+        raise ModelError(f"{path}: not an ONNX model", "export one with torch.onnx.export") from error
+    if not model.graph.node or not model.opset_import:
+        raise ModelError(f"{path}: not an ONNX model: it has no operators", "export one with torch.onnx.export")
+    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in model.graph.initializer):
+        hint = "save it in one file: onnx.save_model(model, path, save_as_external_data=False)"
+        raise ModelError(f"{path}: keeps its weights in other files; expected one self-contained file", hint)
+    return content
+
+
+def _facts(measurement: Measurement) -> dict[str, Any]:
+    from scbp_host.measuring.paired import quantile_ns
+
+    blocks = measurement.candidate_blocks_ns
+    return {
+        **{f"latency_p{percent}_ms": quantile_ns(blocks, percent / 100) / 1e6 for percent in (50, 90, 99)},
+        "latency_max_ms": quantile_ns(blocks, 1.0) / 1e6,
+        "latency_ratio": measurement.ratio.value,
+        "latency_ratio_ci95": [measurement.ratio.low, measurement.ratio.high],
+        "load_ms": measurement.load_ns / 1e6,
+        "peak_memory_mb": measurement.peak_rss_bytes / 1e6,
+        "samples": sum(len(block) for block in blocks),
+        "warnings": list(measurement.warnings),
+    }
+
+
+def _show(model: Path, facts: dict[str, Any]) -> None:
+    table = Table(title=escape(str(model)), title_justify="left", show_header=False)
+    for name, value in facts.items():
+        if isinstance(value, list):
+            text = ", ".join(f"{own:.4g}" if isinstance(own, float) else str(own) for own in value) or "none"
+        else:
+            text = f"{value:.4g}" if isinstance(value, float) else str(value)
+        table.add_row(name, escape(text))
+    out.print(table)

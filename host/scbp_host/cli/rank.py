@@ -1,0 +1,41 @@
+"""scbp-host rank: another ranking of a run, from the store alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from scbp_host.cli.console import out, print_json
+from scbp_host.cli.stored import open_run
+from scbp_host.cli.tables import show_summary
+from scbp_host.config import load_config
+from scbp_host.errors import InfeasibleError
+
+
+def rank(
+    run: Annotated[str | None, typer.Argument(help="Run id; the newest where none is given.")] = None,
+    latency_budget: Annotated[str | None, typer.Option(help="p50, e.g. 15ms.")] = None,
+    memory_budget: Annotated[str | None, typer.Option(help="Peak memory, e.g. 300MB.")] = None,
+    max_accuracy_drop: Annotated[float | None, typer.Option(help="Points below the seed's validation top-1.")] = None,
+    runs: Annotated[Path, typer.Option("--out", help="Folder of the store.")] = Path("runs"),
+    json: Annotated[bool, typer.Option("--json", help="Print the summary on stdout.")] = False,
+) -> None:
+    """Rank a run again, offline, under the budgets given (none given: those of the run)."""
+    from scbp_host.stages.summary import budgets_of, summarise
+
+    given = {
+        "latency_budget": latency_budget,
+        "memory_budget": memory_budget,
+        "max_accuracy_drop": max_accuracy_drop,
+    }
+    budgets = budgets_of(load_config(None, given)) if any(value is not None for value in given.values()) else None
+    with open_run(runs, run) as (store, run_id):
+        summary = summarise(store, run_id, budgets)
+    if json:
+        print_json(summary.model_dump(mode="json"))
+    else:
+        show_summary(summary, out)
+    if summary.best is None:
+        raise InfeasibleError(summary.best_reason, f"run: scbp-host rank {run_id} with wider budgets")

@@ -1,0 +1,91 @@
+"""scbp-host run: the whole loop."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from scbp_host.cli.console import err, out, print_json
+from scbp_host.cli.progress import RunProgress
+from scbp_host.cli.tables import show_summary
+from scbp_host.config import RunConfig, load_config
+from scbp_host.errors import UsageError
+
+
+def run(
+    device: Annotated[str | None, typer.Option(help="Profile name, or a PROFILE.toml; see: devices list.")] = None,
+    model: Annotated[str | None, typer.Option(help="torchvision classifier, or package.module:factory.")] = None,
+    data: Annotated[str | None, typer.Option(help="digits, or a folder with one subfolder per class.")] = None,
+    weights: Annotated[Path | None, typer.Option(help="The seed's trained weights (.safetensors).")] = None,
+    input_shape: Annotated[str | None, typer.Option(help="CxHxW, e.g. 3x224x224.")] = None,
+    ratios: Annotated[str | None, typer.Option(help="Width modifiers in (0, 1], e.g. 1,0.75,0.5,0.25.")] = None,
+    latency_budget: Annotated[str | None, typer.Option(help="p50, e.g. 15ms.")] = None,
+    memory_budget: Annotated[str | None, typer.Option(help="Peak memory, e.g. 300MB.")] = None,
+    max_accuracy_drop: Annotated[
+        float | None, typer.Option(help="Points of validation top-1 below the seed; 1.0 where no budget is set.")
+    ] = None,
+    measure: Annotated[int | None, typer.Option(help="Structures measured before training (32).")] = None,
+    train: Annotated[int | None, typer.Option(help="Candidates trained in each round (6).")] = None,
+    rounds: Annotated[int | None, typer.Option(help="Rounds of propose, measure, train (2).")] = None,
+    seed_epochs: Annotated[int | None, typer.Option(help="Epochs of the seed's training.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Epochs of each candidate's training.")] = None,
+    random_seed: Annotated[int | None, typer.Option(help="Decides everything that is drawn (0).")] = None,
+    runs: Annotated[Path | None, typer.Option("--out", help="Folder of the store and the runs (runs).")] = None,
+    config: Annotated[Path | None, typer.Option(help="A scbp.toml; ./scbp.toml is read where there is one.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the newest unfinished run like this.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print summary.json on stdout.")] = False,
+) -> None:
+    """Derive, measure, train, measure again, rank, report."""
+    flags: dict[str, Any] = {
+        "device": device,
+        "model": model,
+        "data": data,
+        "weights": weights,
+        "input_shape": _shape(input_shape),
+        "ratios": _ratios(ratios),
+        "latency_budget": latency_budget,
+        "memory_budget": memory_budget,
+        "max_accuracy_drop": max_accuracy_drop,
+        "measure": measure,
+        "train": train,
+        "rounds": rounds,
+        "seed_epochs": seed_epochs,
+        "epochs": epochs,
+        "random_seed": random_seed,
+        "out": runs,
+    }
+    _run(load_config(config, flags), resume=resume, json=json)
+
+
+def _run(config: RunConfig, *, resume: bool, json: bool) -> None:
+    from scbp_host import pipeline  # torch takes seconds to import: a wrong flag should not have to wait for it
+
+    with RunProgress(err) as progress:
+        result = pipeline.run(config, progress, resume=resume, command=["scbp-host", *sys.argv[1:]])
+    if json:
+        print_json(result.summary.model_dump(mode="json"))
+        return
+    show_summary(result.summary, out)
+    out.print(f"report: {result.folder / pipeline.REPORT_FILE}", soft_wrap=True)
+
+
+def _shape(text: str | None) -> tuple[int, ...] | None:
+    if text is None:
+        return None
+    parts = text.split("x")
+    if len(parts) != 3 or not all(part.isdigit() and int(part) > 0 for part in parts):
+        raise UsageError(f"--input-shape: expected CxHxW such as 3x224x224, got {text!r}", "run: scbp-host run --help")
+    return tuple(int(part) for part in parts)
+
+
+def _ratios(text: str | None) -> tuple[float, ...] | None:
+    if text is None:
+        return None
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        message = f"--ratios: expected numbers in (0, 1] separated by commas, got {text!r}"
+        raise UsageError(message, "run: scbp-host run --help") from error

@@ -1,0 +1,76 @@
+"""A run's summary as a table at the terminal."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from scbp_host.report.headline import verdict
+from scbp_host.report.summary import CandidateRecord, Summary
+
+_UNTRAINED_SHOWN = 5
+
+
+def show_summary(summary: Summary, console: Console) -> None:
+    """Print the verdict, the candidates and how far the figures can be trusted."""
+    console.print(_table(summary))
+    console.print(f"[bold]{escape(verdict(summary))}[/]")
+    console.print(f"best: {escape(summary.best_reason)}")
+    if summary.latency_model is not None:
+        model = summary.latency_model
+        console.print(
+            f"latency model, leave-one-out over {model.measured} structures: "
+            f"{model.within_10_percent:.0%} within 10 %, largest error {model.largest_error:.1%}"
+        )
+    largest, whole = summary.structure_bytes.largest, summary.structure_bytes.model_bytes
+    console.print(
+        f"shipped {summary.bytes_shipped / 1e6:.1f} MB in all; a structure at most {largest / 1e3:.1f} kB "
+        f"where the model is {whole / 1e6:.1f} MB"
+    )
+    for warning in summary.warnings:
+        console.print(f"[yellow]warning:[/] {escape(warning)}")
+
+
+def _table(summary: Summary) -> Table:
+    table = Table(
+        title=f"{summary.model.factory} on {summary.device.title}, run {summary.run_id}", title_justify="left"
+    )
+    for name in ("", "ratios", "p50 ms", "x seed [95 %]", "p99 ms", "memory MB", "ONNX MB", "val top-1", "test top-1"):
+        table.add_column(name, justify="left" if name in ("", "ratios") else "right")
+    finished = [record for record in summary.candidates if record.status == "trained"]
+    others = [record for record in summary.candidates if record.status != "trained"]
+    table.add_row(*_row(summary, summary.seed), end_section=True)
+    for record in sorted(finished, key=lambda own: own.latency_p50_ms or 0.0):
+        table.add_row(*_row(summary, record))
+    failed = [record for record in others if record.status == "failed"]
+    for record in failed[:_UNTRAINED_SHOWN]:
+        table.add_row("failed", record.label, escape(record.failure.kind if record.failure else ""))
+    measured = len(others) - len(failed)
+    table.caption = f"{measured} more structures were measured but not trained; report.html lists them"
+    return table
+
+
+def _row(summary: Summary, record: CandidateRecord) -> list[str]:
+    ratio = ""
+    if record.latency_ratio is not None and record.latency_ratio_ci95 is not None:
+        low, high = record.latency_ratio_ci95
+        ratio = f"{record.latency_ratio:.3f} [{low:.3f}, {high:.3f}]".replace("[", r"\[")
+    marks = {"seed": record.id == summary.seed.id, "best": summary.best is not None and record.id == summary.best.id}
+    mark = next((name for name, is_it in marks.items() if is_it), "front" if record.on_front else "")
+    cells = [
+        mark,
+        record.label,
+        _number(record.latency_p50_ms, "{:.3f}"),
+        ratio,
+        _number(record.latency_p99_ms, "{:.3f}"),
+        _number(record.peak_memory_mb, "{:.1f}"),
+        _number(record.onnx_bytes and record.onnx_bytes / 1e6, "{:.2f}"),
+        _number(record.val_top1 and 100 * record.val_top1, "{:.2f} %"),
+        _number(record.test_top1 and 100 * record.test_top1, "{:.2f} %"),
+    ]
+    return [f"[bold green]{cell}[/]" for cell in cells] if mark == "best" else cells
+
+
+def _number(value: float | None, pattern: str) -> str:
+    return "" if value is None else pattern.format(value)

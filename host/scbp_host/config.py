@@ -1,0 +1,146 @@
+"""scbp.toml and flags -> RunConfig, validated. A flag wins over the file, the file over the default."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from scbp_host.errors import ConfigError, UsageError
+
+DEFAULT_FILE = Path("scbp.toml")
+# What a run may lose in accuracy where the user sets no budget at all, in points.
+DEFAULT_ACCURACY_DROP = 1.0
+
+_UNITS = {"ms": {"us": 1e-3, "ms": 1.0, "s": 1e3}, "MB": {"kB": 1e-3, "KB": 1e-3, "MB": 1.0, "GB": 1e3}}
+_QUANTITY = re.compile(r"\s*([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\s*([A-Za-z]+)\s*")
+
+
+def quantity(unit: str) -> Any:
+    """Return a pydantic validator that reads ``15ms`` or ``300MB`` and returns the number in ``unit``."""
+
+    def read(value: object) -> object:
+        if value is None or (isinstance(value, float) and value > 0):
+            return value
+        match = _QUANTITY.fullmatch(value) if isinstance(value, str) else None
+        factor = _UNITS[unit].get(match[2]) if match else None
+        if match is None or factor is None or float(match[1]) <= 0:
+            known = ", ".join(_UNITS[unit])
+            raise ValueError(f"expected a positive number with its unit ({known}), e.g. '15{unit}'")
+        return float(match[1]) * factor
+
+    return BeforeValidator(read)
+
+
+def _ratio(value: float) -> float:
+    if not 0.0 < value <= 1.0:
+        raise ValueError("expected a ratio in (0, 1]")
+    return value
+
+
+Ratio = Annotated[float, BeforeValidator(lambda value: _ratio(value) if isinstance(value, int | float) else value)]
+
+
+class RunConfig(BaseModel):
+    """Everything one run was asked for.
+
+    Attributes:
+        device: profile name, or a path ending in ``.toml``.
+        model: torchvision classifier, or ``package.module:factory``.
+        data: ``digits`` or a folder of images.
+        weights: the seed's trained weights (safetensors); None trains the seed first.
+        input_shape: (channels, height, width).
+        ratios: c-ratios of every superblock.
+        measure: structures measured before anything is trained.
+        train: candidates trained in each round.
+        rounds: propose, measure, train; each learns from what the rounds before it measured.
+        seed_epochs: epochs of the seed's training; None takes the recipe's.
+        epochs: epochs of a candidate's training; None takes the recipe's.
+        latency_budget: ms; None sets none.
+        memory_budget: MB of 10^6 bytes; None sets none.
+        max_accuracy_drop: points of validation top-1 below the seed; see :attr:`accuracy_drop_points`.
+        random_seed: decides everything that is drawn.
+        out: folder of the store and of the runs' own folders.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    device: str = "local"
+    model: str = "resnet18"
+    data: str = "digits"
+    weights: Path | None = None
+    input_shape: tuple[int, int, int] = (3, 32, 32)
+    ratios: tuple[Ratio, ...] = Field((1.0, 0.75, 0.5, 0.25), min_length=1)
+    measure: int = Field(32, ge=2)
+    train: int = Field(6, ge=1)
+    rounds: int = Field(2, ge=1)
+    seed_epochs: int | None = Field(None, ge=1)
+    epochs: int | None = Field(None, ge=1)
+    latency_budget: Annotated[float | None, quantity("ms")] = None
+    memory_budget: Annotated[float | None, quantity("MB")] = None
+    max_accuracy_drop: float | None = Field(None, ge=0, le=100)
+    random_seed: int = Field(0, ge=0)
+    out: Path = Path("runs")
+
+    @model_validator(mode="after")
+    def _no_repeats(self) -> RunConfig:
+        if len(set(self.ratios)) != len(self.ratios):
+            raise ValueError("ratios: expected no repeats")
+        return self
+
+    @property
+    def accuracy_drop_points(self) -> float | None:
+        """The accuracy budget: as set; else 1.0 point where no other budget is set, and none where one is."""
+        if self.max_accuracy_drop is not None or self.latency_budget or self.memory_budget:
+            return self.max_accuracy_drop
+        return DEFAULT_ACCURACY_DROP
+
+    def identity(self) -> dict[str, Any]:
+        """Return what a resumed run must agree on, as JSON values."""
+        return self.model_dump(mode="json", exclude={"out"})
+
+
+def load_config(path: Path | None, flags: Mapping[str, object]) -> RunConfig:
+    """Merge file and flags.
+
+    Args:
+        path: a scbp.toml; None takes ``./scbp.toml`` where there is one.
+        flags: what was given on the command line, by field name; None means not given.
+
+    Raises:
+        ConfigError: the file is wrong; names the file, the key and what was expected.
+        UsageError: a flag is wrong.
+    """
+    if path is None and DEFAULT_FILE.exists():
+        path = DEFAULT_FILE
+    given = {name: value for name, value in flags.items() if value is not None}
+    from_file = {} if path is None else _read(path)
+    try:
+        return RunConfig.model_validate({**from_file, **given})
+    except ValidationError as error:
+        raise _explain(error, path, given) from error
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})", "give another with --config") from error
+    except ValueError as error:
+        raise ConfigError(f"{path}: expected TOML: {error}") from error
+
+
+def _explain(error: ValidationError, path: Path | None, given: Mapping[str, object]) -> UsageError:
+    first = error.errors()[0]
+    key = str(first["loc"][0]) if first["loc"] else first["msg"].removeprefix("Value error, ").split(":")[0]
+    expected = first["msg"].removeprefix("Value error, ").replace("Input should", "expected to")
+    if first["type"] == "extra_forbidden":
+        expected = f"unknown; expected one of {', '.join(RunConfig.model_fields)}"
+    got = "" if first["type"] == "extra_forbidden" or not first["loc"] else f", got {first['input']!r}"
+    if path is None or key in given:
+        return UsageError(f"--{key.replace('_', '-')}: {expected}{got}", "run: scbp-host run --help")
+    return ConfigError(f"{path}: key {key!r}: {expected}{got}", "docs/configuration.md lists every key")

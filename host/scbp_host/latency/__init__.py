@@ -1,0 +1,1 @@
+"""What the device's measurements teach about structures it has not measured."""

@@ -1,0 +1,320 @@
+"""The whole loop: the only file that knows the order of the stages.
+
+space -> seed -> measure structures -> [propose -> measure -> train -> export -> verify on the device] x rounds
+-> rank -> test -> report. Every stage is acknowledged in the store before the next begins.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from scbp_host.config import RunConfig
+from scbp_host.device.client import open_device
+from scbp_host.domain.candidate import Candidate
+from scbp_host.domain.outcome import Failure
+from scbp_host.errors import InfeasibleError, StoreError, UsageError
+from scbp_host.events import Listener, Progress, StageFinished, StageStarted, Warned
+from scbp_host.measuring.session import MeasureSettings
+from scbp_host.profiles import load_profile
+from scbp_host.report import Summary, write_html, write_summary
+from scbp_host.search.base import Limits, Proposal, Purpose, Strategy
+from scbp_host.search.one_shot import OneShotSearch, importance_kept, relative_widths
+from scbp_host.space.derive import importance_curves
+from scbp_host.space.ratios import SearchSpace
+from scbp_host.space.seeds import Module, seed_spec
+from scbp_host.stages.artifacts import Artifacts
+from scbp_host.stages.context import RunContext
+from scbp_host.stages.ledger import Ledger, Payload
+from scbp_host.stages.records import MB, PROPOSE, TRAIN, Standing, rank
+from scbp_host.stages.seed import trained_seed
+from scbp_host.stages.space import make_pool, make_space, seed_candidate
+from scbp_host.stages.structures import StructureBench
+from scbp_host.stages.summary import budgets_of, summarise
+from scbp_host.stages.trainings import Trainings
+from scbp_host.store import RunStatus, Store
+from scbp_host.tasks.base import Split, Task
+from scbp_host.tasks.datasets import load_task
+
+STORE_FILE, SUMMARY_FILE, REPORT_FILE = "scbp.sqlite", "summary.json", "report.html"
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """Where a finished run lies, and what it found."""
+
+    folder: Path
+    summary: Summary
+
+
+def run(
+    config: RunConfig,
+    listen: Listener,
+    *,
+    resume: bool = False,
+    command: Sequence[str] = (),
+    settings: MeasureSettings | None = None,
+) -> RunResult:
+    """Run the whole loop.
+
+    Args:
+        config: what to do.
+        listen: told of progress.
+        resume: go on with the newest unfinished run of the same configuration.
+        command: the command line, for the record.
+        settings: how long to measure; None takes the defaults.
+
+    Raises:
+        ScbpError: see :mod:`scbp_host.errors`; what was acknowledged is kept, and ``resume`` goes on from there.
+        InfeasibleError: nothing meets the budgets; the report is written all the same.
+    """
+    profile = load_profile(config.device)
+    with Store.open(config.out / STORE_FILE) as store, open_device(profile) as client:
+        client.require_runtime(profile.runtime)
+        task = load_task(config.data, config.input_shape)
+        spec = seed_spec(config.model, len(task.class_names), config.input_shape)
+        run_id = _resumed(store, config) if resume else _created(store, config, command)
+        ledger = Ledger(store, run_id, listen)
+        artifacts = Artifacts(config.out / run_id)
+        context = RunContext(
+            config, profile, client, task, spec, ledger, artifacts, settings or MeasureSettings(), listen
+        )
+        _acknowledge_surroundings(context)
+        _Loop(context, store).run()
+        return _conclude(context, store)
+
+
+class _Loop:
+    """The rounds of one run."""
+
+    def __init__(self, context: RunContext, store: Store) -> None:
+        self._context = context
+        self._store = store
+        self._space: SearchSpace = make_space(context)
+        self._pool = make_pool(self._space, context.config.random_seed)
+        self._seed: Candidate = seed_candidate(self._space)
+        self._structures = StructureBench(context, self._seed)
+
+    def run(self) -> None:
+        """Train the seed, then measure, train and verify round by round; at last, report on the test split."""
+        with self._stage("seed"):
+            module = trained_seed(self._context, self._seed)
+            trainings = Trainings(self._context, self._seed, module)
+            self._measure_seed(trainings)
+        for number in range(1, self._context.config.rounds + 1):
+            self._round(number, trainings, module)
+        with self._stage("test"):
+            self._report_test(trainings)
+
+    def _round(self, number: int, trainings: Trainings, module: Module) -> None:
+        if number == 1:
+            with self._stage("measure"):
+                spread = self._propose(number, Purpose.MEASURE, self._context.config.measure, module)
+                self._structures.measure(spread, "measure a spread of the space, untrained")
+        chosen = self._propose(number, Purpose.TRAIN, self._context.config.train, module)
+        with self._stage("measure"):
+            measured = self._structures.measure(chosen, f"round {number}: measure what is to be trained")
+        worth = [own for own in chosen if not isinstance(measured[own.structure_id], Failure)]
+        with self._stage("train"):
+            trained = self._train(number, worth, trainings)
+        with self._stage("verify"):
+            self._verify(number, trained, trainings)
+
+    def _measure_seed(self, trainings: Trainings) -> None:
+        listen = self._context.listen
+        listen(StageStarted("verify", "measure the seed against itself", 2))
+        structure = self._structures.one(self._seed)
+        listen(Progress("verify", 1))
+        finished = trainings.finish(self._seed, self._seed_payload())
+        for outcome in (structure, finished):
+            if isinstance(outcome, Failure):
+                raise UsageError(f"the seed cannot be measured: {outcome.message}", outcome.hint)
+        listen(Progress("verify", 2))
+
+    def _propose(self, number: int, purpose: Purpose, count: int, module: Module) -> list[Candidate]:
+        def compute() -> Payload:
+            return _proposal_payload(number, self._strategy(module).propose(purpose, count))
+
+        payload = self._context.ledger.must(PROPOSE, f"round-{number}-{purpose}", compute)
+        return [Candidate.from_json(data) for data in payload["candidates"]]
+
+    def _strategy(self, module: Module) -> Strategy:
+        """Return the search with everything observed so far; a resumed run comes to the same."""
+        standing = self._standing()
+        superblocks = [{group.name: group.channels for group in block.groups} for block in self._space.superblocks]
+        strategy = OneShotSearch(
+            self._pool,
+            relative_widths(self._pool, superblocks),
+            importance_kept(self._pool, importance_curves(module, self._context.spec)),
+            _limits(self._context.config, standing),
+            standing.seed.val_top1 or 0.0,
+            self._context.config.random_seed,
+        )
+        strategy.observe([known.observation() for known in standing.candidates])
+        return strategy
+
+    def _train(self, number: int, chosen: Sequence[Candidate], trainings: Trainings) -> list[tuple[Candidate, Payload]]:
+        listen = self._context.listen
+        listen(StageStarted(TRAIN, f"round {number}: train", len(chosen)))
+        done: list[tuple[Candidate, Payload]] = []
+        for index, candidate in enumerate(chosen):
+            name = _name(candidate)
+
+            def on_epoch(epoch: int, epochs: int, top1: float, index: int = index, name: str = name) -> None:
+                listen(Progress(TRAIN, index + epoch / epochs, f"{name}: epoch {epoch}, validation top-1 {top1:.3f}"))
+
+            outcome = trainings.train(candidate, on_epoch)
+            listen(Progress(TRAIN, index + 1, name))
+            if not isinstance(outcome, Failure):
+                done.append((candidate, outcome))
+        return done
+
+    def _verify(self, number: int, trained: Sequence[tuple[Candidate, Payload]], trainings: Trainings) -> None:
+        listen = self._context.listen
+        listen(StageStarted("verify", f"round {number}: export, ship, measure with real weights", len(trained)))
+        for done, (candidate, payload) in enumerate(trained, start=1):
+            outcome = trainings.finish(candidate, payload)
+            note = outcome.message if isinstance(outcome, Failure) else f"top-1 {outcome['val_top1']:.3f} on the device"
+            listen(Progress("verify", done, f"{_name(candidate)}: {note}"))
+
+    def _report_test(self, trainings: Trainings) -> None:
+        """Read the test split once, for the seed and the named best."""
+        best = rank(self._standing(), budgets_of(self._context.config)).best
+        subjects = [(self._seed, self._seed_payload())]
+        if best is not None:
+            subjects.append((best.candidate, best.payloads[TRAIN]))
+        self._context.listen(StageStarted("test", "report on the test split", len(subjects)))
+        splits: list[Split] = []
+
+        def read_once() -> Split:
+            if not splits:
+                splits.append(self._context.task.test())
+            return splits[0]
+
+        for done, (candidate, payload) in enumerate(subjects, start=1):
+            trainings.test(candidate, payload, read_once)
+            self._context.listen(Progress("test", done, _name(candidate)))
+
+    def _seed_payload(self) -> Payload:
+        return self._context.ledger.payloads("seed")["seed"]
+
+    def _standing(self) -> Standing:
+        return Standing.of(self._store.outcomes(self._context.ledger.run_id))
+
+    @contextmanager
+    def _stage(self, name: str) -> Iterator[None]:
+        started = time.monotonic()
+        yield
+        self._context.listen(StageFinished(name, time.monotonic() - started))
+
+
+def _conclude(context: RunContext, store: Store) -> RunResult:
+    """Write the report; the run is finished even where nothing met the budgets."""
+    run_id = context.ledger.run_id
+    store.finish_run(run_id, RunStatus.FINISHED)
+    summary = summarise(store, run_id)
+    if summary.best is not None:
+        context.artifacts.publish(summary.best.id)
+    write_summary(summary, context.artifacts.folder / SUMMARY_FILE)
+    write_html(summary, context.artifacts.folder / REPORT_FILE)
+    if summary.best is None:
+        again = f"run: scbp-host rank {run_id} with wider budgets; report: {context.artifacts.folder / REPORT_FILE}"
+        raise InfeasibleError(summary.best_reason, again)
+    return RunResult(context.artifacts.folder, summary)
+
+
+def _acknowledge_surroundings(context: RunContext) -> None:
+    """Record device and data, and refuse to go on with a run on another device or other data."""
+    probe = context.ledger.must("probe", "device", lambda: _probe_payload(context))
+    runtime = context.profile.runtime
+    now, then = context.client.info.runtimes[runtime], probe["record"]["runtime_version"]
+    if now != then:
+        raise UsageError(
+            f"{context.profile.name}: {runtime} is {now}, the run began with {then}; their latencies do not compare",
+            "start a new run, without --resume",
+        )
+    data = context.ledger.must("data", "task", lambda: _data_payload(context.task))
+    if data["split_sha256"] != context.task.split_sha256:
+        raise UsageError(f"data {context.task.name}: changed since the run began", "start a new run, without --resume")
+    for warning in context.client.warnings:
+        context.listen(Warned(warning))
+
+
+def _probe_payload(context: RunContext) -> Payload:
+    profile, info = context.profile, context.client.info
+    return {
+        "record": {
+            "name": profile.name,
+            "title": profile.title,
+            "board": info.board,
+            "os_release": info.os_release,
+            "python": info.python,
+            "runtime": profile.runtime,
+            "runtime_version": info.runtimes[profile.runtime],
+            "transport": profile.transport,
+            "threads": profile.threads,
+            "agent_sha256": info.agent_sha256,
+            "facts": info.facts,
+        },
+        "warnings": list(context.client.warnings),
+        "bytes_shipped": context.client.bytes_shipped,
+    }
+
+
+def _data_payload(task: Task) -> Payload:
+    return {
+        "name": task.name,
+        "split_sha256": task.split_sha256,
+        **asdict(task.sizes),
+        "class_names": list(task.class_names),
+    }
+
+
+def _proposal_payload(number: int, proposal: Proposal) -> Payload:
+    model = None
+    if proposal.model is not None:
+        model = asdict(proposal.model)
+        model["interval_coverage"] = model.pop("coverage")
+    return {
+        "round": number,
+        "candidates": [candidate.to_json() for candidate in proposal.candidates],
+        "plausible": proposal.plausible,
+        "dropped": proposal.dropped,
+        "model": model,
+    }
+
+
+def _limits(config: RunConfig, standing: Standing) -> Limits:
+    """Translate the budgets into the search's terms."""
+    drop, seed_top1 = config.accuracy_drop_points, standing.seed.val_top1
+    return Limits(
+        None if config.latency_budget is None else config.latency_budget * 1e6 / standing.pooled_p50_ns,
+        None if config.memory_budget is None else config.memory_budget * MB,
+        None if drop is None or seed_top1 is None else seed_top1 - drop / 100,
+    )
+
+
+def _created(store: Store, config: RunConfig, command: Sequence[str]) -> str:
+    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    run_id = f"{stamp}-{Path(config.device).stem}-{secrets.token_hex(2)}"
+    store.create_run(run_id, {"config": config.identity(), "command": list(command)})
+    return run_id
+
+
+def _resumed(store: Store, config: RunConfig) -> str:
+    unfinished = [own for own in store.runs() if own.status is not RunStatus.FINISHED]
+    for own in unfinished:
+        if own.config["config"] == config.identity():
+            store.finish_run(own.id, RunStatus.RUNNING)
+            return own.id
+    hint = f"unfinished runs: {', '.join(own.id for own in unfinished[:5]) or 'none'}; start anew without --resume"
+    raise StoreError(f"{store.path}: no unfinished run of this configuration", hint)
+
+
+def _name(candidate: Candidate) -> str:
+    return "/".join(f"{ratio:g}" for ratio in candidate.ratios)

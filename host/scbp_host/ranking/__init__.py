@@ -1,0 +1,1 @@
+"""Who wins: pure functions over records."""

@@ -1,0 +1,84 @@
+"""The seam every search strategy stands behind: ``propose`` and ``observe``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from scbp_host.domain.candidate import Candidate
+from scbp_host.domain.measurement import Interval
+from scbp_host.latency.additive import LeaveOneOut
+
+
+class Purpose(StrEnum):
+    """What a proposal is for: a measurement costs seconds, a training minutes."""
+
+    MEASURE = "measure"
+    TRAIN = "train"
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What is known of one candidate so far; a later one of the same candidate replaces it.
+
+    Attributes:
+        candidate: which.
+        latency_ratio: to the seed, with its interval; None where the measurement failed.
+        peak_rss_bytes: None where the measurement failed.
+        onnx_bytes: None where the export failed.
+        val_top1: None until it is trained.
+        failed: it has no result and will not get one.
+    """
+
+    candidate: Candidate
+    latency_ratio: Interval | None = None
+    peak_rss_bytes: int | None = None
+    onnx_bytes: int | None = None
+    val_top1: float | None = None
+    failed: bool = False
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Budgets in the strategy's own terms; None sets none.
+
+    Attributes:
+        latency_ratio: latest budget as a ratio to the seed.
+        peak_rss_bytes: of the worker.
+        min_val_top1: the lowest accuracy that is acceptable.
+    """
+
+    latency_ratio: float | None = None
+    peak_rss_bytes: float | None = None
+    min_val_top1: float | None = None
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What to do next, and what the strategy made of the space.
+
+    Attributes:
+        candidates: to measure or to train, the most promising first.
+        plausible: structures that can still be on the front within the limits.
+        dropped: structures that cannot.
+        model: leave-one-out quality of the latency model; None before there is one.
+    """
+
+    candidates: tuple[Candidate, ...]
+    plausible: int
+    dropped: int
+    model: LeaveOneOut | None = None
+
+
+class Strategy(Protocol):
+    """A search strategy. What it proposes depends on what it observed and on its random seed alone."""
+
+    def propose(self, purpose: Purpose, count: int) -> Proposal:
+        """Propose at most ``count`` candidates."""
+        ...
+
+    def observe(self, observations: Sequence[Observation]) -> None:
+        """Learn from measurements and trainings."""
+        ...

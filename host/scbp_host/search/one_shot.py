@@ -1,0 +1,222 @@
+"""The one-shot search: measure a spread of the space, predict the rest, train a few once each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+from sklearn.linear_model import BayesianRidge
+
+from scbp_host.domain.candidate import Candidate
+from scbp_host.domain.measurement import Interval
+from scbp_host.latency.additive import AdditiveModel
+from scbp_host.search.base import Limits, Observation, Proposal, Purpose
+from scbp_host.search.design import maximin
+
+Array = NDArray[np.float64]
+T = TypeVar("T")
+
+# An accuracy model of fewer trainings than this knows less than the importance that survives.
+MIN_TRAININGS = 4
+
+
+@dataclass(frozen=True)
+class _Forecast:
+    """What is expected of every structure: arrays over the pool, intervals for what is measured or predicted."""
+
+    latency: list[Interval]
+    memory: list[Interval]
+    onnx_bytes: Array
+    accuracy: Array
+    accuracy_std: Array | None
+
+
+class OneShotSearch:
+    """Proposes from a finite pool of structures.
+
+    Before anything is trained, a structure's accuracy is guessed from the share of the seed's L1 importance that its
+    channels keep; afterwards a Bayesian ridge regression on the widths takes over.
+
+    Args:
+        pool: every structure of the space, once.
+        widths: ``(n_pool, n_superblocks)`` channels kept / the seed's channels, for each superblock.
+        importance_kept: ``(n_pool,)`` share of the seed's importance that survives, in (0, 1].
+        limits: the budgets.
+        seed_val_top1: the seed's validation accuracy.
+        random_seed: where the spread begins.
+    """
+
+    def __init__(
+        self,
+        pool: Sequence[Candidate],
+        widths: Array,
+        importance_kept: Array,
+        limits: Limits,
+        seed_val_top1: float,
+        random_seed: int,
+    ) -> None:
+        self._pool = tuple(pool)
+        self._widths = widths
+        self._importance_kept = importance_kept
+        self._limits = limits
+        self._seed_val_top1 = seed_val_top1
+        self._random_seed = random_seed
+        self._index = {candidate.structure_id: row for row, candidate in enumerate(self._pool)}
+        self._seen: dict[int, Observation] = {}
+
+    def observe(self, observations: Sequence[Observation]) -> None:
+        """Remember the newest observation of each structure; those outside the pool are ignored."""
+        for observation in observations:
+            row = self._index.get(observation.candidate.structure_id)
+            if row is not None:
+                self._seen[row] = observation
+
+    def propose(self, purpose: Purpose, count: int) -> Proposal:
+        """Propose a spread to measure, or the most promising structures to train."""
+        if purpose is Purpose.MEASURE:
+            return self._spread(count)
+        return self._promising(count)
+
+    def _spread(self, count: int) -> Proposal:
+        # The whole seed is measured anyway, as the reference; the other end anchors the model.
+        random = np.random.default_rng(self._random_seed)
+        jittered = self._widths + random.uniform(-1e-3, 1e-3, self._widths.shape)
+        rows = maximin(jittered, count, int(np.argmin(jittered.sum(axis=1))))
+        return Proposal(tuple(self._pool[row] for row in rows if row not in self._seen), len(self._pool), 0)
+
+    def _promising(self, count: int) -> Proposal:
+        measured = [row for row, seen in self._seen.items() if seen.latency_ratio is not None]
+        if len(measured) < 2:
+            return Proposal((), 0, 0)
+        model = self._fit(measured, [_known(self._seen[row].latency_ratio).value for row in measured])
+        forecast = self._forecast(model, measured)
+        plausible = self._plausible(forecast)
+        untried = [row for row in plausible if self._untried(row)]
+        chosen = self._by_gain(untried, forecast, count) if self._trained_rows() else []
+        chosen = chosen or self._along_latency(untried, forecast, count)
+        dropped = len(self._pool) - len(plausible)
+        return Proposal(tuple(self._pool[row] for row in chosen), len(plausible), dropped, model.leave_one_out())
+
+    def _fit(self, rows: Sequence[int], values: Sequence[float]) -> AdditiveModel:
+        return AdditiveModel.fit(self._widths[list(rows)], np.asarray(values, dtype=np.float64))
+
+    def _forecast(self, latency_model: AdditiveModel, measured: Sequence[int]) -> _Forecast:
+        latency = latency_model.predict(self._widths)
+        memory = self._fit(measured, [float(_known(self._seen[row].peak_rss_bytes)) for row in measured]).predict(
+            self._widths
+        )
+        sizes = self._fit(measured, [float(_known(self._seen[row].onnx_bytes)) for row in measured]).predict(
+            self._widths
+        )
+        for row in measured:
+            latency[row] = _known(self._seen[row].latency_ratio)
+            exact = float(_known(self._seen[row].peak_rss_bytes))
+            memory[row] = Interval(exact, exact, exact)
+        accuracy, std = self._accuracy()
+        return _Forecast(latency, memory, np.asarray([size.value for size in sizes]), accuracy, std)
+
+    def _accuracy(self) -> tuple[Array, Array | None]:
+        """Return expected accuracies (or, before there are trainings, the importance kept) and their deviations."""
+        trained = self._trained_rows()
+        if len(trained) < MIN_TRAININGS:
+            return self._importance_kept, None
+        features = np.log2(self._widths)
+        rows = np.concatenate([features[trained], np.zeros((1, features.shape[1]))])
+        values = [_known(self._seen[row].val_top1) for row in trained] + [self._seed_val_top1]
+        expected, std = BayesianRidge().fit(rows, np.asarray(values)).predict(features, return_std=True)
+        return expected, np.maximum(std, 1e-4)
+
+    def _plausible(self, forecast: _Forecast) -> list[int]:
+        """Return the rows that can be on the front within the limits, as far as the intervals tell."""
+        low = np.asarray([interval.low for interval in forecast.latency])
+        high = np.asarray([interval.high for interval in forecast.latency])
+        memory_low = np.asarray([interval.low for interval in forecast.memory])
+        possible = np.ones(len(self._pool), dtype=bool)
+        if self._limits.latency_ratio is not None:
+            possible &= low <= self._limits.latency_ratio
+        if self._limits.peak_rss_bytes is not None:
+            possible &= memory_low <= self._limits.peak_rss_bytes
+        for row in np.flatnonzero(possible).tolist():
+            # Beaten: by one no larger, no less accurate by expectation, and faster beyond both intervals.
+            beaten = (high < low[row]) & (forecast.accuracy >= forecast.accuracy[row])
+            beaten &= (forecast.onnx_bytes <= forecast.onnx_bytes[row]) & (memory_low <= memory_low[row])
+            possible[row] = not beaten.any() and not (row in self._seen and self._seen[row].failed)
+        rows: list[int] = np.flatnonzero(possible).tolist()
+        return rows
+
+    def _along_latency(self, rows: Sequence[int], forecast: _Forecast, count: int) -> list[int]:
+        """Cut the range of predicted latency into ``count`` parts; take the best guess of accuracy from each."""
+        if not rows:
+            return []
+        logs = np.log([forecast.latency[row].value for row in rows])
+        edges = np.linspace(logs.min(), logs.max(), count + 1)[1:-1]
+        parts = np.digitize(logs, edges)
+        chosen = []
+        for part in range(count):
+            members = [row for row, own in zip(rows, parts, strict=True) if own == part]
+            if members:
+                chosen.append(max(members, key=lambda row: (forecast.accuracy[row], -forecast.latency[row].value)))
+        rest = sorted((row for row in rows if row not in chosen), key=lambda row: -forecast.accuracy[row])
+        return (chosen + rest)[:count]
+
+    def _by_gain(self, rows: Sequence[int], forecast: _Forecast, count: int) -> list[int]:
+        """Take those with the largest expected gain in speed: the chance to be accurate enough, times the saving.
+
+        With a latency budget fast enough is fast enough, so the gain is in accuracy, times the chance to be in time.
+        """
+        if forecast.accuracy_std is None:
+            return []
+        expected, std = forecast.accuracy, forecast.accuracy_std
+        ratios = np.asarray([forecast.latency[row].value for row in range(len(self._pool))])
+        if self._limits.latency_ratio is not None:
+            reached = max(_known(self._seen[row].val_top1) for row in self._trained_rows())
+            # Expected improvement (Jones et al., 1998, eq. 15) over the best accuracy so far.
+            score = (expected - reached) * stats.norm.cdf((expected - reached) / std)
+            score += std * stats.norm.pdf((expected - reached) / std)
+        else:
+            floor = self._limits.min_val_top1
+            chance = np.ones(len(ratios)) if floor is None else stats.norm.sf((floor - expected) / std)
+            score = chance * np.clip(1.0 - ratios, 0.0, None)
+        return sorted(rows, key=lambda row: (-float(score[row]), row))[:count]
+
+    def _trained_rows(self) -> list[int]:
+        return [row for row, seen in self._seen.items() if seen.val_top1 is not None]
+
+    def _untried(self, row: int) -> bool:
+        seen = self._seen.get(row)
+        return seen is None or (seen.val_top1 is None and not seen.failed)
+
+
+def relative_widths(pool: Sequence[Candidate], superblocks: Sequence[Mapping[str, int]]) -> Array:
+    """Return ``(n_pool, n_superblocks)``: channels kept / the seed's channels.
+
+    Args:
+        pool: structures.
+        superblocks: for each, group name -> the seed's channels.
+    """
+    kept = [dict(candidate.widths) for candidate in pool]
+    return np.asarray(
+        [[sum(own[name] for name in block) / sum(block.values()) for block in superblocks] for own in kept]
+    )
+
+
+def importance_kept(pool: Sequence[Candidate], curves: Mapping[str, Array]) -> Array:
+    """Return ``(n_pool,)``: the geometric mean over groups of the importance that the kept channels carry.
+
+    Layers follow each other, so what one loses is lost to all behind it: shares multiply.
+
+    Args:
+        pool: structures.
+        curves: group name -> ``(channels + 1,)`` share of importance kept with w channels.
+    """
+    logs = [[float(np.log(max(curves[name][width], 1e-9))) for name, width in own.widths] for own in pool]
+    return np.asarray(np.exp(np.mean(logs, axis=1)))
+
+
+def _known(value: T | None) -> T:
+    assert value is not None, "only measured or trained structures come here"
+    return value

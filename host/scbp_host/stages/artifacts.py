@@ -1,0 +1,84 @@
+"""The files of a run: written whole and synced before the store acknowledges them, hashed when read again."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+
+from scbp_host.domain.candidate import Candidate
+from scbp_host.errors import StoreError
+from scbp_host.space.derive import CANDIDATE_FILE, WEIGHTS_FILE, rebuild, save_candidate
+from scbp_host.space.seeds import Module
+
+MODEL_FILE = "model.onnx"
+
+
+class Artifacts:
+    """The trained candidates of one run, one folder each.
+
+    Args:
+        folder: the run's folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def of(self, structure_id: str) -> Path:
+        """Return the folder of one candidate."""
+        return self.folder / "candidates" / structure_id
+
+    def save_module(self, candidate: Candidate, module: Module) -> str:
+        """Write candidate.json and weights.safetensors; return the weights' SHA-256."""
+        folder = self.of(candidate.structure_id)
+        save_candidate(folder, candidate, module)
+        for name in (CANDIDATE_FILE, WEIGHTS_FILE):
+            _sync(folder / name)
+        return _sha256(folder / WEIGHTS_FILE)
+
+    def load_module(self, structure_id: str, weights_sha256: str) -> Module:
+        """Rebuild a module from its files; raises StoreError where they are not the acknowledged ones."""
+        folder = self.of(structure_id)
+        self._check(folder / WEIGHTS_FILE, weights_sha256)
+        return rebuild(folder / CANDIDATE_FILE, folder / WEIGHTS_FILE)
+
+    def save_onnx(self, structure_id: str, content: bytes) -> str:
+        """Write model.onnx; return its SHA-256."""
+        path = self.of(structure_id) / MODEL_FILE
+        path.write_bytes(content)
+        _sync(path)
+        return _sha256(path)
+
+    def load_onnx(self, structure_id: str, sha256: str) -> bytes:
+        """Read model.onnx; raises StoreError where it is not the acknowledged one."""
+        path = self.of(structure_id) / MODEL_FILE
+        self._check(path, sha256)
+        return path.read_bytes()
+
+    def publish(self, structure_id: str) -> None:
+        """Copy the winner's three files to the top of the run's folder."""
+        for name in (MODEL_FILE, WEIGHTS_FILE, CANDIDATE_FILE):
+            temporary = self.folder / f".{name}.tmp"
+            shutil.copyfile(self.of(structure_id) / name, temporary)
+            temporary.replace(self.folder / name)
+
+    def _check(self, path: Path, sha256: str) -> None:
+        if not path.exists() or _sha256(path) != sha256:
+            raise StoreError(
+                f"{path}: missing or changed since the run acknowledged it", "start a new run, without --resume"
+            )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    for target in (path, path.parent):
+        descriptor = os.open(target, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

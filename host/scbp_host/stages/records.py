@@ -1,0 +1,185 @@
+"""From acknowledged outcomes to what is known of every candidate. Needs the store alone: no device, no data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from scbp_host.domain.candidate import Candidate
+from scbp_host.domain.measurement import Interval, Measurement
+from scbp_host.domain.outcome import Failure
+from scbp_host.measuring.paired import quantile_ns
+from scbp_host.ranking.budgets import Budgets, Verdict, choose_best, misses
+from scbp_host.ranking.pareto import Objectives, pareto_front
+from scbp_host.search.base import Observation
+from scbp_host.stages.ledger import Payload
+from scbp_host.store import Outcome
+
+MB = 1e6
+
+MEASURE, TRAIN, EXPORT, VERIFY, TEST, PROPOSE = "measure", "train", "export", "verify", "test", "propose"
+
+
+@dataclass
+class Known:
+    """Everything acknowledged about one candidate.
+
+    Attributes:
+        candidate: which.
+        payloads: results by stage.
+        failure: the newest stage's failure, if one failed.
+    """
+
+    candidate: Candidate
+    payloads: dict[str, Payload] = field(default_factory=dict)
+    failure: Failure | None = None
+
+    @property
+    def measurement(self) -> Measurement | None:
+        """The latest measurement: with real weights where there is one."""
+        payload = self.payloads.get(VERIFY) or self.payloads.get(MEASURE)
+        return None if payload is None else Measurement.from_json(payload["measurement"])
+
+    def figure(self, name: str) -> int | None:
+        """Return ``params``, ``macs`` or ``onnx_bytes``: of the export where there is one, else of the structure."""
+        payload = self.payloads.get(EXPORT) or self.payloads.get(MEASURE)
+        return None if payload is None else int(payload[name])
+
+    @property
+    def val_top1(self) -> float | None:
+        """Validation accuracy, computed from the device's outputs; None until they are there."""
+        return float(self.payloads[VERIFY]["val_top1"]) if VERIFY in self.payloads else None
+
+    @property
+    def test_top1(self) -> float | None:
+        """Test accuracy, computed from the device's outputs; only the seed and the named best have one."""
+        return float(self.payloads[TEST]["test_top1"]) if TEST in self.payloads else None
+
+    @property
+    def status(self) -> str:
+        """``trained`` (to the end), ``failed`` or ``measured``."""
+        if VERIFY in self.payloads:
+            return "trained"
+        return "failed" if self.failure else "measured"
+
+    def observation(self) -> Observation:
+        """Return what a search strategy may know."""
+        measurement = self.measurement
+        if measurement is None:
+            return Observation(self.candidate, failed=self.failure is not None)
+        return Observation(
+            self.candidate,
+            measurement.ratio,
+            measurement.peak_rss_bytes,
+            self.figure("onnx_bytes"),
+            self.val_top1,
+            self.failure is not None,
+        )
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What a run has found so far.
+
+    Attributes:
+        seed: the seed.
+        candidates: every structure that was measured or trained, or failed, in the order they were proposed.
+        pooled_p50_ns: the seed's p50 over all reference samples of the run; every latency is a ratio times this.
+    """
+
+    seed: Known
+    candidates: tuple[Known, ...]
+    pooled_p50_ns: float
+
+    @classmethod
+    def of(cls, outcomes: Sequence[Outcome]) -> Standing:
+        """Read a run's acknowledged outcomes; there must be the space's."""
+        by_id: dict[str, Known] = {}
+        seed = None
+        for outcome in outcomes:
+            if outcome.stage == "space" and outcome.payload:
+                seed = Known(Candidate.from_json(outcome.payload["seed"]))
+                by_id[seed.candidate.structure_id] = seed
+            elif outcome.stage == PROPOSE and outcome.payload:
+                for data in outcome.payload["candidates"]:
+                    by_id.setdefault(data["structure_id"], Known(Candidate.from_json(data)))
+            elif outcome.subject in by_id:
+                known = by_id[outcome.subject]
+                known.failure = outcome.failure or known.failure
+                if outcome.payload is not None:
+                    known.payloads[outcome.stage] = outcome.payload
+        assert seed is not None, "a run's first acknowledged stages include its space"
+        others = [own for own in by_id.values() if own is not seed and (own.payloads or own.failure)]
+        return cls(seed, tuple(others), _pooled_p50_ns(by_id.values()))
+
+    def latency_ms(self, known: Known) -> Interval | None:
+        """Return p50 with its interval: the paired ratio times the seed's pooled p50; the seed's ratio is 1."""
+        pooled_ms = self.pooled_p50_ns / 1e6
+        if known is self.seed:
+            return Interval(pooled_ms, pooled_ms, pooled_ms) if known.measurement else None
+        return known.measurement.ratio.scaled(pooled_ms) if known.measurement else None
+
+    def p99_ms(self, known: Known) -> float | None:
+        """Return p99, from the candidate's own samples, on the scale of the pooled p50."""
+        measurement = known.measurement
+        if measurement is None:
+            return None
+        own = quantile_ns(measurement.candidate_blocks_ns, 0.99) / quantile_ns(measurement.candidate_blocks_ns, 0.5)
+        latency = self.latency_ms(known)
+        return None if latency is None else own * latency.value
+
+    def objectives(self, known: Known) -> Objectives | None:
+        """Return what a candidate competes on; None unless it was trained and measured to the end."""
+        measurement, latency, top1 = known.measurement, self.latency_ms(known), known.val_top1
+        size = known.figure("onnx_bytes")
+        if measurement is None or latency is None or top1 is None or size is None:
+            return None
+        return Objectives(top1, latency, measurement.peak_rss_bytes / MB, size)
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Who is on the front, who meets the budgets, and who is best.
+
+    Attributes:
+        best: None where nothing meets the budgets.
+        reason: why, or the nearest miss.
+        on_front: structure ids, the seed's among them where it is.
+        meets: structure id -> whether every budget is met, for the trained.
+    """
+
+    best: Known | None
+    reason: str
+    on_front: frozenset[str]
+    meets: dict[str, bool]
+
+
+def rank(standing: Standing, budgets: Budgets) -> Ranking:
+    """Rank what is known under these budgets."""
+    seed = standing.objectives(standing.seed)
+    if seed is None:
+        return Ranking(None, "the seed has not been measured yet", frozenset(), {})
+    entries = [(known, standing.objectives(known)) for known in standing.candidates]
+    contenders = [(known, point) for known, point in entries if point is not None]
+    points = [point for _, point in contenders]
+    verdict: Verdict = choose_best(points, seed.top1, budgets)
+    front = pareto_front([seed, *points])
+    everyone = [standing.seed, *(known for known, _ in contenders)]
+    return Ranking(
+        None if verdict.best is None else contenders[verdict.best][0],
+        verdict.reason,
+        frozenset(own.candidate.structure_id for own, on_front in zip(everyone, front, strict=True) if on_front),
+        {known.candidate.structure_id: not misses(point, seed.top1, budgets) for known, point in contenders},
+    )
+
+
+def _pooled_p50_ns(everyone: Iterable[Known]) -> float:
+    samples: list[int] = []
+    for known in everyone:
+        for stage in (MEASURE, VERIFY):
+            if stage in known.payloads:
+                measurement = Measurement.from_json(known.payloads[stage]["measurement"])
+                samples += [sample for block in measurement.reference_blocks_ns for sample in block]
+    return float(np.median(samples)) if samples else float("nan")

@@ -1,0 +1,43 @@
+"""The seed: trained first, or given; every ratio of the run is to it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from scbp_host.domain.candidate import Candidate
+from scbp_host.domain.outcome import Failure
+from scbp_host.events import Progress, StageStarted
+from scbp_host.space.seeds import Module, build_seed, load_weights
+from scbp_host.stages.context import RunContext
+from scbp_host.stages.ledger import Payload
+from scbp_host.training.inference import evaluate
+from scbp_host.training.trainer import SEED_RECIPE, train
+
+SEED = "seed"
+
+
+def trained_seed(run: RunContext, candidate: Candidate) -> Module:
+    """Return the trained seed; raises ModelError for weights that are not the model's."""
+    payload = run.ledger.must(SEED, SEED, lambda: _make(run, candidate))
+    return run.artifacts.load_module(candidate.structure_id, payload["weights_sha256"])
+
+
+def _make(run: RunContext, candidate: Candidate) -> Payload | Failure:
+    module = build_seed(run.spec, random_seed=run.config.random_seed)
+    if run.config.weights is not None:
+        load_weights(module, run.config.weights)
+        facts: Payload = {"val_top1": evaluate(module, run.task.validation), "epochs": 0, "device": "given"}
+    else:
+        recipe = SEED_RECIPE if run.config.seed_epochs is None else replace(SEED_RECIPE, epochs=run.config.seed_epochs)
+        run.listen(StageStarted(SEED, f"train the seed, {run.spec.factory}", recipe.epochs))
+        result = train(
+            module,
+            run.task,
+            recipe,
+            run.config.random_seed,
+            on_epoch=lambda epoch, _, top1: run.listen(Progress(SEED, epoch, f"validation top-1 {top1:.3f}")),
+        )
+        if isinstance(result, Failure):
+            return result
+        facts = {"val_top1": result.val_top1, "epochs": result.epochs, "device": result.device}
+    return {**facts, "weights_sha256": run.artifacts.save_module(candidate, module)}

@@ -1,0 +1,87 @@
+"""Measure before training: structures with filler weights, each beside the seed's own structure."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+from scbp_host.domain.candidate import Candidate
+from scbp_host.domain.outcome import Failure, FailureKind
+from scbp_host.errors import ModelError
+from scbp_host.events import Progress, StageStarted
+from scbp_host.export.onnx import ExportError
+from scbp_host.export.structure import structure_onnx
+from scbp_host.measuring.session import MeasuringSession
+from scbp_host.space.cost import cost
+from scbp_host.space.derive import derive
+from scbp_host.space.seeds import Module
+from scbp_host.stages.context import RunContext
+from scbp_host.stages.ledger import Payload
+from scbp_host.stages.records import MEASURE
+
+
+class StructureBench:
+    """Measures untrained structures; the seed's own is measured against itself first, which shows the noise.
+
+    Args:
+        run: the run.
+        seed: the seed as a point of the space.
+    """
+
+    def __init__(self, run: RunContext, seed: Candidate) -> None:
+        self._run = run
+        self._seed = seed
+        self._session: MeasuringSession | None = None
+
+    def measure(self, candidates: Sequence[Candidate], title: str) -> dict[str, Payload | Failure]:
+        """Measure what has not been measured yet; returns every outcome by structure id."""
+        self._run.listen(StageStarted(MEASURE, title, len(candidates)))
+        outcomes: dict[str, Payload | Failure] = {}
+        for done, candidate in enumerate(candidates, start=1):
+            outcomes[candidate.structure_id] = outcome = self.one(candidate)
+            self._run.listen(Progress(MEASURE, done, _note(candidate, outcome)))
+        return outcomes
+
+    def one(self, candidate: Candidate) -> Payload | Failure:
+        """Measure one structure."""
+        return self._run.ledger.once(MEASURE, candidate.structure_id, lambda: self._measure(candidate))
+
+    def _measure(self, candidate: Candidate) -> Payload | Failure:
+        run = self._run
+        try:
+            module = derive(candidate)
+            onnx = self._export(module)
+        except ExportError as error:
+            return Failure(FailureKind.EXPORT_FAILED, error.message, error.hint)
+        except ModelError as error:
+            return Failure(FailureKind.DERIVE_FAILED, error.message, error.hint)
+        shipped_before = run.client.bytes_shipped
+        measurement = self._connected().measure(onnx, pack=True)
+        if isinstance(measurement, Failure):
+            return measurement
+        figures = cost(module, run.spec.input_shape)
+        return {
+            "candidate": candidate.to_json(),
+            "params": figures.params,
+            "macs": figures.macs,
+            "onnx_bytes": len(onnx),
+            "wire_bytes": run.client.wire_bytes(hashlib.sha256(onnx).hexdigest()),
+            "bytes_shipped": run.client.bytes_shipped - shipped_before,
+            "measurement": measurement.to_json(),
+        }
+
+    def _export(self, module: Module) -> bytes:
+        profile = self._run.profile
+        return structure_onnx(module, self._run.spec.input_shape, opset=profile.opset, ir_version=profile.ir_version)
+
+    def _connected(self) -> MeasuringSession:
+        if self._session is None:
+            self._session = self._run.measuring(self._export(derive(self._seed)), filler=True)
+        return self._session
+
+
+def _note(candidate: Candidate, outcome: Payload | Failure) -> str:
+    ratios = "/".join(f"{ratio:g}" for ratio in candidate.ratios)
+    if isinstance(outcome, Failure):
+        return f"{ratios}: {outcome.kind}"
+    return f"{ratios}: {outcome['measurement']['ratio'][0]:.2f}x the seed's latency"

@@ -1,0 +1,195 @@
+"""A run's summary from the store alone, so that ``rank`` and ``report`` work offline."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import scbp_host
+from scbp_host.config import RunConfig
+from scbp_host.errors import StoreError
+from scbp_host.ranking.budgets import Budgets
+from scbp_host.report.summary import (
+    BudgetRecord,
+    CandidateRecord,
+    DataRecord,
+    DeviceRecord,
+    FailureRecord,
+    GroupRecord,
+    LatencyModelRecord,
+    ModelRecord,
+    RoundRecord,
+    StructureBytes,
+    Summary,
+    SuperblockRecord,
+)
+from scbp_host.stages.ledger import Payload
+from scbp_host.stages.records import MB, MEASURE, PROPOSE, VERIFY, Known, Ranking, Standing, rank
+from scbp_host.store import Outcome, Store
+
+# The seed against itself should give 1; further off than this the machine was too busy to trust.
+SELF_TEST_TOLERANCE = 0.03
+
+
+def budgets_of(config: RunConfig) -> Budgets:
+    """Return the run's budgets."""
+    return Budgets(config.latency_budget, config.memory_budget, config.accuracy_drop_points)
+
+
+def summarise(store: Store, run_id: str, budgets: Budgets | None = None) -> Summary:
+    """Summarise a run from its acknowledged stages.
+
+    Args:
+        store: where the run is.
+        run_id: which run.
+        budgets: None takes those the run was started with.
+
+    Raises:
+        StoreError: there is no such run, or it was stopped before there was anything to rank.
+    """
+    run = store.run(run_id)
+    config = RunConfig.model_validate(run.config["config"])
+    outcomes = store.outcomes(run_id)
+    subjects = {(outcome.stage, outcome.subject): outcome.payload for outcome in outcomes}
+    device, data, space = (subjects.get(key) for key in (("probe", "device"), ("data", "task"), ("space", "space")))
+    if device is None or data is None or space is None:
+        raise StoreError(f"run {run_id!r} was stopped before it measured anything", "continue it with --resume")
+    standing = Standing.of(outcomes)
+    chosen = budgets or budgets_of(config)
+    ranking = rank(standing, chosen)
+    record = _Records(standing, ranking)
+    candidates = tuple(record.of(known) for known in standing.candidates)
+    seed = record.of(standing.seed)
+    return Summary(
+        run_id=run_id,
+        created_at=run.created_at,
+        scbp_version=scbp_host.__version__,
+        random_seed=config.random_seed,
+        command=tuple(run.config["command"]),
+        device=DeviceRecord.model_validate(device["record"]),
+        model=ModelRecord(factory=config.model, num_classes=len(data["class_names"]), input_shape=config.input_shape),
+        data=DataRecord.model_validate(data),
+        space_size=space["size"],
+        superblocks=tuple(_superblock(block) for block in space["superblocks"]),
+        seed=seed,
+        best=None if ranking.best is None else record.of(ranking.best),
+        best_reason=ranking.reason,
+        candidates=candidates,
+        budgets=BudgetRecord(
+            latency_ms=chosen.latency_ms,
+            memory_mb=chosen.memory_mb,
+            max_accuracy_drop=None if chosen.accuracy_drop_points is None else chosen.accuracy_drop_points / 100,
+        ),
+        latency_model=_latency_model(outcomes),
+        rounds=_rounds(outcomes),
+        bytes_shipped=sum(int((outcome.payload or {}).get("bytes_shipped", 0)) for outcome in outcomes),
+        structure_bytes=_structure_bytes(standing),
+        stage_seconds=_stage_seconds(outcomes),
+        warnings=_warnings(standing, device),
+    )
+
+
+class _Records:
+    """Turns what is known of a candidate into its record."""
+
+    def __init__(self, standing: Standing, ranking: Ranking) -> None:
+        self._standing = standing
+        self._ranking = ranking
+
+    def of(self, known: Known) -> CandidateRecord:
+        is_seed = known is self._standing.seed
+        structure_id, measurement = known.candidate.structure_id, known.measurement
+        latency = self._standing.latency_ms(known)
+        figures: dict[str, Any] = {}
+        if measurement is not None:
+            ratio = measurement.ratio
+            figures = {
+                "latency_ratio": 1.0 if is_seed else ratio.value,
+                "latency_ratio_ci95": (1.0, 1.0) if is_seed else (ratio.low, ratio.high),
+                "peak_memory_mb": measurement.peak_rss_bytes / MB,
+                "load_ms": measurement.load_ns / 1e6,
+                "warnings": measurement.warnings,
+            }
+        return CandidateRecord.model_validate(
+            {
+                "id": structure_id,
+                "ratios": known.candidate.ratios,
+                "status": "reference" if is_seed else known.status,
+                "params": known.figure("params"),
+                "macs": known.figure("macs"),
+                "onnx_bytes": known.figure("onnx_bytes"),
+                "wire_bytes": known.payloads.get(MEASURE, {}).get("wire_bytes"),
+                "latency_p50_ms": latency and latency.value,
+                "latency_p99_ms": self._standing.p99_ms(known),
+                "val_top1": known.val_top1,
+                "test_top1": known.test_top1,
+                "on_front": structure_id in self._ranking.on_front,
+                "meets_budgets": self._ranking.meets.get(structure_id),
+                "failure": known.failure and FailureRecord.of(known.failure),
+                **figures,
+            }
+        )
+
+
+def _superblock(data: Payload) -> SuperblockRecord:
+    groups = tuple(GroupRecord.model_validate(group) for group in data["groups"])
+    return SuperblockRecord(name=data["name"], resolution=data["resolution"], groups=groups, ratios=data["ratios"])
+
+
+def _latency_model(outcomes: Sequence[Outcome]) -> LatencyModelRecord | None:
+    models = [outcome.payload["model"] for outcome in outcomes if outcome.stage == PROPOSE and outcome.payload]
+    newest = [model for model in models if model]
+    return LatencyModelRecord.model_validate(newest[-1]) if newest else None
+
+
+def _rounds(outcomes: Sequence[Outcome]) -> tuple[RoundRecord, ...]:
+    """Count what became of each round's proposals; a structure counts where it was proposed first."""
+    done = {(outcome.stage, outcome.subject) for outcome in outcomes if outcome.ok}
+    rounds: dict[int, dict[str, int]] = defaultdict(lambda: {"proposed": 0, "measured": 0, "trained": 0, "dropped": 0})
+    seen: set[tuple[str, str]] = set()
+    for outcome in outcomes:
+        if outcome.stage != PROPOSE or not outcome.payload:
+            continue
+        counts = rounds[outcome.payload["round"]]
+        counts["dropped"] = max(counts["dropped"], outcome.payload["dropped"])
+        ids = [data["structure_id"] for data in outcome.payload["candidates"]]
+        counts["proposed"] += len({own for own in ids if (PROPOSE, own) not in seen})
+        for stage, name in ((MEASURE, "measured"), (VERIFY, "trained")):
+            counts[name] += len({own for own in ids if (stage, own) in done and (stage, own) not in seen})
+            seen |= {(stage, own) for own in ids if (stage, own) in done}
+        seen |= {(PROPOSE, own) for own in ids}
+    return tuple(RoundRecord(round=number, **counts) for number, counts in sorted(rounds.items()))
+
+
+def _structure_bytes(standing: Standing) -> StructureBytes:
+    everyone = [standing.seed, *standing.candidates]
+    sizes = [int(known.payloads.get(MEASURE, {}).get("wire_bytes") or 0) for known in everyone]
+    return StructureBytes(largest=max(sizes), model_bytes=standing.seed.figure("onnx_bytes") or 0)
+
+
+def _stage_seconds(outcomes: Sequence[Outcome]) -> dict[str, float]:
+    seconds: dict[str, float] = defaultdict(float)
+    for outcome in outcomes:
+        seconds[outcome.stage] += outcome.seconds or 0.0
+    return {stage: round(total, 3) for stage, total in seconds.items()}
+
+
+def _warnings(standing: Standing, device: Payload) -> tuple[str, ...]:
+    warnings = list(device["warnings"])
+    itself = standing.seed.payloads.get(VERIFY) or standing.seed.payloads.get(MEASURE)
+    if itself is not None:
+        ratio = itself["measurement"]["ratio"][0]
+        if abs(ratio - 1.0) > SELF_TEST_TOLERANCE:
+            warnings.append(
+                f"the seed measured against itself came out at {ratio:.3f}: the device was busy; stop other work on it"
+            )
+    noisy = [known for known in standing.candidates if known.measurement and known.measurement.warnings]
+    if noisy:
+        warnings.append(
+            f"{len(noisy)} of {len(standing.candidates)} measurements carry a warning; the table says which"
+        )
+    failed = [known for known in standing.candidates if known.failure]
+    if failed:
+        warnings.append(f"{len(failed)} candidates failed; the table says why")
+    return tuple(warnings)

@@ -1,0 +1,152 @@
+"""Train, export, measure again with real weights: one candidate after the other, each stage acknowledged."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import replace
+
+from scbp_host.domain.candidate import Candidate
+from scbp_host.domain.outcome import Failure, FailureKind
+from scbp_host.errors import ModelError
+from scbp_host.export.onnx import export_onnx
+from scbp_host.export.parity import check_parity
+from scbp_host.measuring.session import DeviceOutputs, MeasuringSession
+from scbp_host.space.cost import cost
+from scbp_host.space.derive import derive
+from scbp_host.space.seeds import Module
+from scbp_host.stages.context import RunContext
+from scbp_host.stages.ledger import Payload
+from scbp_host.stages.records import EXPORT, TEST, TRAIN, VERIFY
+from scbp_host.tasks.base import Split
+from scbp_host.tasks.classification import top1
+from scbp_host.training.inference import predict
+from scbp_host.training.trainer import CANDIDATE_RECIPE, train
+
+# Real images the export is compared on before anything is shipped.
+PARITY_IMAGES = 8
+# The device's outputs may differ from torch's by this share of the largest logit: another instruction set sums in
+# another order, a wrong kernel or a damaged model is off by far more.
+DEVICE_TOLERANCE = 1e-3
+
+OnEpoch = Callable[[int, int, float], None]
+
+
+class Trainings:
+    """Takes candidates from the seed's weights to a figure measured on the device.
+
+    Args:
+        run: the run.
+        seed: the seed as a point of the space.
+        teacher: the trained seed, which candidates inherit from and are distilled from.
+    """
+
+    def __init__(self, run: RunContext, seed: Candidate, teacher: Module) -> None:
+        self._run = run
+        self._seed = seed
+        self._teacher = teacher
+        self._session: MeasuringSession | None = None
+
+    def train(self, candidate: Candidate, on_epoch: OnEpoch) -> Payload | Failure:
+        """Train once, with inherited weights."""
+        return self._run.ledger.once(TRAIN, candidate.structure_id, lambda: self._train(candidate, on_epoch))
+
+    def finish(self, candidate: Candidate, trained: Payload) -> Payload | Failure:
+        """Export, ship, and measure with real weights; ``trained`` is what :meth:`train` returned."""
+        structure_id = candidate.structure_id
+        module = self._run.artifacts.load_module(structure_id, trained["weights_sha256"])
+        exported = self._run.ledger.once(EXPORT, structure_id, lambda: self._export(candidate, module))
+        if isinstance(exported, Failure):
+            return exported
+        onnx = self._run.artifacts.load_onnx(structure_id, exported["onnx_sha256"])
+        return self._run.ledger.once(VERIFY, structure_id, lambda: self._verify(onnx, module))
+
+    def test(self, candidate: Candidate, trained: Payload, read_split: Callable[[], Split]) -> Payload | Failure:
+        """Report on the test split, from the device's outputs; ``read_split`` is called only if that is still to do."""
+        module = self._run.artifacts.load_module(candidate.structure_id, trained["weights_sha256"])
+        exported = self._run.ledger.payloads(EXPORT)[candidate.structure_id]
+        onnx = self._run.artifacts.load_onnx(candidate.structure_id, exported["onnx_sha256"])
+
+        def report() -> Payload | Failure:
+            split = read_split()
+            outputs = self._device_outputs(onnx, module, split)
+            return outputs if isinstance(outputs, Failure) else {"test_top1": top1(outputs.outputs, split.labels)}
+
+        return self._run.ledger.once(TEST, candidate.structure_id, report)
+
+    def _train(self, candidate: Candidate, on_epoch: OnEpoch) -> Payload | Failure:
+        run = self._run
+        try:
+            module = derive(candidate, self._teacher)
+        except ModelError as error:
+            return Failure(FailureKind.DERIVE_FAILED, error.message, error.hint)
+        recipe = CANDIDATE_RECIPE if run.config.epochs is None else replace(CANDIDATE_RECIPE, epochs=run.config.epochs)
+        result = train(module, run.task, recipe, run.config.random_seed, self._teacher, on_epoch)
+        if isinstance(result, Failure):
+            return result
+        return {
+            "candidate": candidate.to_json(),
+            "host_val_top1": result.val_top1,
+            "epochs": result.epochs,
+            "device": result.device,
+            "weights_sha256": run.artifacts.save_module(candidate, module),
+        }
+
+    def _export(self, candidate: Candidate, module: Module) -> Payload | Failure:
+        run = self._run
+        versions = {"opset": run.profile.opset, "ir_version": run.profile.ir_version}
+        try:
+            onnx = export_onnx(module, run.spec.input_shape, **versions)
+        except ModelError as error:
+            return Failure(FailureKind.EXPORT_FAILED, error.message, error.hint)
+        parity = check_parity(module, onnx, run.task.validation.images[:PARITY_IMAGES])
+        if isinstance(parity, Failure):
+            return parity
+        figures = cost(module, run.spec.input_shape)
+        return {
+            **versions,
+            "onnx_sha256": run.artifacts.save_onnx(candidate.structure_id, onnx),
+            "onnx_bytes": len(onnx),
+            "params": figures.params,
+            "macs": figures.macs,
+            "max_abs_difference": parity.max_abs_difference,
+            "max_abs_reference": parity.max_abs_reference,
+        }
+
+    def _verify(self, onnx: bytes, module: Module) -> Payload | Failure:
+        run = self._run
+        shipped_before = run.client.bytes_shipped
+        outputs = self._device_outputs(onnx, module, run.task.validation)
+        if isinstance(outputs, Failure):
+            return outputs
+        measurement = self._connected().measure(onnx, pack=False)
+        if isinstance(measurement, Failure):
+            return measurement
+        return {
+            "val_top1": top1(outputs.outputs, run.task.validation.labels),
+            "max_abs_difference": outputs.max_abs_difference,
+            "max_abs_expected": outputs.max_abs_expected,
+            "wire_bytes": run.client.wire_bytes(hashlib.sha256(onnx).hexdigest()),
+            "bytes_shipped": run.client.bytes_shipped - shipped_before,
+            "measurement": measurement.to_json(),
+        }
+
+    def _device_outputs(self, onnx: bytes, module: Module, split: Split) -> DeviceOutputs | Failure:
+        outputs = self._connected().infer(onnx, split.images, predict(module, split.images))
+        if isinstance(outputs, Failure):
+            return outputs
+        if outputs.max_abs_difference > DEVICE_TOLERANCE * outputs.max_abs_expected:
+            return Failure(
+                FailureKind.PARITY_FAILED,
+                f"the device's outputs differ from torch's by {outputs.max_abs_difference:.3g} where the largest is "
+                f"{outputs.max_abs_expected:.3g}; expected at most {DEVICE_TOLERANCE:g} of it",
+                "the device's runtime computes another network: try another version of it",
+            )
+        return outputs
+
+    def _connected(self) -> MeasuringSession:
+        if self._session is None:
+            exported = self._run.ledger.payloads(EXPORT)[self._seed.structure_id]
+            onnx = self._run.artifacts.load_onnx(self._seed.structure_id, exported["onnx_sha256"])
+            self._session = self._run.measuring(onnx, filler=False)
+        return self._session
