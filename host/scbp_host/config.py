@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, field_validator
 
 from scbp_host.errors import ConfigError, UsageError
 
@@ -20,11 +20,11 @@ _UNITS = {"ms": {"us": 1e-3, "ms": 1.0, "s": 1e3}, "MB": {"kB": 1e-3, "KB": 1e-3
 _QUANTITY = re.compile(r"\s*([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\s*([A-Za-z]+)\s*")
 
 
-def quantity(unit: str) -> Any:
-    """Return a pydantic validator that reads ``15ms`` or ``300MB`` and returns the number in ``unit``."""
+def _reads(unit: str) -> BeforeValidator:
+    """Return a validator that reads ``15ms`` or ``300MB`` and returns the number in ``unit``."""
 
     def read(value: object) -> object:
-        if value is None or (isinstance(value, float) and value > 0):
+        if value is None:
             return value
         match = _QUANTITY.fullmatch(value) if isinstance(value, str) else None
         factor = _UNITS[unit].get(match[2]) if match else None
@@ -36,12 +36,19 @@ def quantity(unit: str) -> Any:
     return BeforeValidator(read)
 
 
+def _writes(unit: str) -> PlainSerializer:
+    """Return the inverse: a bare number would be refused when the stored run is read again."""
+    return PlainSerializer(lambda value: f"{value!r}{unit}", return_type=str, when_used="unless-none")
+
+
 def _ratio(value: float) -> float:
     if not 0.0 < value <= 1.0:
         raise ValueError("expected a ratio in (0, 1]")
     return value
 
 
+Milliseconds = Annotated[float | None, _reads("ms"), _writes("ms")]
+Megabytes = Annotated[float | None, _reads("MB"), _writes("MB")]
 Ratio = Annotated[float, BeforeValidator(lambda value: _ratio(value) if isinstance(value, int | float) else value)]
 
 
@@ -80,17 +87,18 @@ class RunConfig(BaseModel):
     rounds: int = Field(2, ge=1)
     seed_epochs: int | None = Field(None, ge=1)
     epochs: int | None = Field(None, ge=1)
-    latency_budget: Annotated[float | None, quantity("ms")] = None
-    memory_budget: Annotated[float | None, quantity("MB")] = None
+    latency_budget: Milliseconds = None
+    memory_budget: Megabytes = None
     max_accuracy_drop: float | None = Field(None, ge=0, le=100)
     random_seed: int = Field(0, ge=0)
     out: Path = Path("runs")
 
-    @model_validator(mode="after")
-    def _no_repeats(self) -> RunConfig:
-        if len(set(self.ratios)) != len(self.ratios):
-            raise ValueError("ratios: expected no repeats")
-        return self
+    @field_validator("ratios")
+    @classmethod
+    def _no_repeats(cls, ratios: tuple[float, ...]) -> tuple[float, ...]:
+        if len(set(ratios)) != len(ratios):
+            raise ValueError("expected no repeats")
+        return ratios
 
     @property
     def accuracy_drop_points(self) -> float | None:
@@ -117,8 +125,16 @@ def load_config(path: Path | None, flags: Mapping[str, object]) -> RunConfig:
     """
     if path is None and DEFAULT_FILE.exists():
         path = DEFAULT_FILE
+    return _validated({} if path is None else _read(path), path, flags)
+
+
+def config_of_flags(flags: Mapping[str, object]) -> RunConfig:
+    """Read flags alone, whatever ``./scbp.toml`` says; raises UsageError where one is wrong."""
+    return _validated({}, None, flags)
+
+
+def _validated(from_file: Mapping[str, object], path: Path | None, flags: Mapping[str, object]) -> RunConfig:
     given = {name: value for name, value in flags.items() if value is not None}
-    from_file = {} if path is None else _read(path)
     try:
         return RunConfig.model_validate({**from_file, **given})
     except ValidationError as error:
@@ -136,11 +152,12 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _explain(error: ValidationError, path: Path | None, given: Mapping[str, object]) -> UsageError:
     first = error.errors()[0]
-    key = str(first["loc"][0]) if first["loc"] else first["msg"].removeprefix("Value error, ").split(":")[0]
-    expected = first["msg"].removeprefix("Value error, ").replace("Input should", "expected to")
+    key = str(first["loc"][0])
     if first["type"] == "extra_forbidden":
         expected = f"unknown; expected one of {', '.join(RunConfig.model_fields)}"
-    got = "" if first["type"] == "extra_forbidden" or not first["loc"] else f", got {first['input']!r}"
+    else:
+        said = first["msg"].removeprefix("Value error, ").replace("Input should", "expected to")
+        expected = f"{said}, got {first['input']!r}"
     if path is None or key in given:
-        return UsageError(f"--{key.replace('_', '-')}: {expected}{got}", "run: scbp-host run --help")
-    return ConfigError(f"{path}: key {key!r}: {expected}{got}", "docs/configuration.md lists every key")
+        return UsageError(f"--{key.replace('_', '-')}: {expected}", "run: scbp-host run --help")
+    return ConfigError(f"{path}: key {key!r}: {expected}", "docs/configuration.md lists every key")

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from scbp_host.config import RunConfig
 from scbp_host.device.client import open_device
-from scbp_host.domain.candidate import Candidate
+from scbp_host.domain.candidate import Candidate, SeedSpec
 from scbp_host.domain.outcome import Failure
 from scbp_host.errors import InfeasibleError, StoreError, UsageError
 from scbp_host.events import Listener, Progress, StageFinished, StageStarted, Warned
@@ -27,19 +27,20 @@ from scbp_host.search.base import Limits, Proposal, Purpose, Strategy
 from scbp_host.search.one_shot import OneShotSearch, importance_kept, relative_widths
 from scbp_host.space.derive import importance_curves
 from scbp_host.space.ratios import SearchSpace
-from scbp_host.space.seeds import Module, seed_spec
+from scbp_host.space.seeds import Module, build_seed, load_weights, seed_spec
 from scbp_host.stages.artifacts import Artifacts
 from scbp_host.stages.context import RunContext
 from scbp_host.stages.ledger import Ledger, Payload
 from scbp_host.stages.records import MB, PROPOSE, TRAIN, Standing, rank
 from scbp_host.stages.seed import trained_seed
-from scbp_host.stages.space import make_pool, make_space, seed_candidate
+from scbp_host.stages.space import acknowledge_space, make_pool, make_space, seed_candidate
 from scbp_host.stages.structures import StructureBench
 from scbp_host.stages.summary import budgets_of, summarise
 from scbp_host.stages.trainings import Trainings
 from scbp_host.store import RunStatus, Store
 from scbp_host.tasks.base import Split, Task
 from scbp_host.tasks.datasets import load_task
+from scbp_host.transport.base import open_transport
 
 STORE_FILE, SUMMARY_FILE, REPORT_FILE = "scbp.sqlite", "summary.json", "report.html"
 
@@ -74,10 +75,15 @@ def run(
         InfeasibleError: nothing meets the budgets; the report is written all the same.
     """
     profile = load_profile(config.device)
-    with Store.open(config.out / STORE_FILE) as store, open_device(profile) as client:
+    # Made, not entered: it refuses a profile without an address. What can fail without the device fails before it
+    # is troubled, and what fails before the device has answered leaves no run behind.
+    open_transport(profile)
+    task = load_task(config.data, config.input_shape)
+    spec = seed_spec(config.model, len(task.class_names), config.input_shape)
+    space = make_space(spec, config.ratios, profile.channel_step)
+    _check_weights(config, spec)
+    with open_device(profile) as client, Store.open(config.out / STORE_FILE) as store:
         client.require_runtime(profile.runtime)
-        task = load_task(config.data, config.input_shape)
-        spec = seed_spec(config.model, len(task.class_names), config.input_shape)
         run_id = _resumed(store, config) if resume else _created(store, config, command)
         ledger = Ledger(store, run_id, listen)
         artifacts = Artifacts(config.out / run_id)
@@ -85,19 +91,20 @@ def run(
             config, profile, client, task, spec, ledger, artifacts, settings or MeasureSettings(), listen
         )
         _acknowledge_surroundings(context)
-        _Loop(context, store).run()
+        acknowledge_space(ledger, space)
+        _Loop(context, store, space).run()
         return _conclude(context, store)
 
 
 class _Loop:
     """The rounds of one run."""
 
-    def __init__(self, context: RunContext, store: Store) -> None:
+    def __init__(self, context: RunContext, store: Store, space: SearchSpace) -> None:
         self._context = context
         self._store = store
-        self._space: SearchSpace = make_space(context)
-        self._pool = make_pool(self._space, context.config.random_seed)
-        self._seed: Candidate = seed_candidate(self._space)
+        self._space = space
+        self._pool = make_pool(space, context.config.random_seed)
+        self._seed = seed_candidate(space)
         self._structures = StructureBench(context, self._seed)
 
     def run(self) -> None:
@@ -213,15 +220,24 @@ class _Loop:
         self._context.listen(StageFinished(name, time.monotonic() - started))
 
 
+def _check_weights(config: RunConfig, spec: SeedSpec) -> None:
+    """Raise ModelError where the weights given are not the seed's."""
+    if config.weights is not None:
+        load_weights(build_seed(spec), config.weights)
+
+
 def _conclude(context: RunContext, store: Store) -> RunResult:
-    """Write the report; the run is finished even where nothing met the budgets."""
+    """Write the report; the run is finished even where nothing met the budgets.
+
+    It is marked so at the very end: killed before that, a resumed run writes the report again.
+    """
     run_id = context.ledger.run_id
-    store.finish_run(run_id, RunStatus.FINISHED)
     summary = summarise(store, run_id)
     if summary.best is not None:
         context.artifacts.publish(summary.best.id)
     write_summary(summary, context.artifacts.folder / SUMMARY_FILE)
     write_html(summary, context.artifacts.folder / REPORT_FILE)
+    store.finish_run(run_id, RunStatus.FINISHED)
     if summary.best is None:
         again = f"run: scbp-host rank {run_id} with wider budgets; report: {context.artifacts.folder / REPORT_FILE}"
         raise InfeasibleError(summary.best_reason, again)

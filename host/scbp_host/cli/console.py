@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
+import tempfile
 import traceback
 from pathlib import Path
 from typing import Any
@@ -33,7 +35,16 @@ def show_error(error: ScbpError) -> None:
 
 def show_internal_error(error: BaseException) -> None:
     """Print one line for a bug, and keep the traceback in a file for the report."""
-    path = Path("scbp-error.log")
-    path.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+    path = _write_log("".join(traceback.format_exception(error)))
     err.print(f"[bold red]internal error:[/] {escape(f'{type(error).__name__}: {error}')}", soft_wrap=True)
-    err.print(f"[dim]try:[/] report it with {path.resolve()}; --resume goes on from the last stage", soft_wrap=True)
+    err.print(f"[dim]try:[/] report it with {path}; --resume goes on from the last stage", soft_wrap=True)
+
+
+def _write_log(text: str) -> Path:
+    for folder in (Path.cwd(), Path(tempfile.gettempdir())):
+        path = folder / "scbp-error.log"
+        # A folder that cannot be written must not hide the bug behind a second one.
+        with contextlib.suppress(OSError):
+            path.write_text(text, encoding="utf-8")
+            break
+    return path

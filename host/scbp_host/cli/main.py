@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import sys
 
-import click
 import typer
 
 from scbp_host import __version__
 from scbp_host.cli import devices, measure, rank, report, run
 from scbp_host.cli.console import show_error, show_internal_error
-from scbp_host.errors import EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, ScbpError
+from scbp_host.errors import EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_OK, ScbpError
 
 app = typer.Typer(
     name="scbp-host",
@@ -46,19 +45,21 @@ def main(arguments: list[str] | None = None) -> None:
 def run_command(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code; errors are shown, never raised."""
     try:
-        app(args=arguments, standalone_mode=False)
+        app(args=arguments)  # shows its own usage errors
+    except SystemExit as ended:
+        return _exit_code(ended.code)
     except ScbpError as error:
         show_error(error)
         return error.exit_code
-    except click.exceptions.Exit as error:
-        return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        show_error(ScbpError("interrupted; what was acknowledged is kept", "go on with: scbp-host run --resume ..."))
-        return EXIT_INTERRUPTED
-    except click.ClickException as error:
-        error.show()
-        return EXIT_USAGE
     except Exception as error:  # noqa: BLE001 - the last line of defence: a bug gets a code of its own
         show_internal_error(error)
         return EXIT_INTERNAL
     return EXIT_OK
+
+
+def _exit_code(code: object) -> int:
+    """Translate typer's exit codes: an interrupt or a closed pipe is 130 or 1 to it, by its version."""
+    if code in (1, EXIT_INTERRUPTED):
+        show_error(ScbpError("interrupted; what was acknowledged is kept", "go on with: scbp-host run --resume ..."))
+        return EXIT_INTERRUPTED
+    return code if isinstance(code, int) else EXIT_OK

@@ -8,9 +8,7 @@ from typing import Annotated
 import typer
 
 from scbp_host.cli.console import out, print_json
-from scbp_host.cli.stored import open_run
-from scbp_host.cli.tables import show_summary
-from scbp_host.config import load_config
+from scbp_host.config import config_of_flags
 from scbp_host.errors import InfeasibleError
 
 
@@ -23,6 +21,8 @@ def rank(
     json: Annotated[bool, typer.Option("--json", help="Print the summary on stdout.")] = False,
 ) -> None:
     """Rank a run again, offline, under the budgets given (none given: those of the run)."""
+    from scbp_host.cli.stored import open_run  # what needs SQLAlchemy or matplotlib takes a second to import
+    from scbp_host.cli.tables import show_summary
     from scbp_host.stages.summary import budgets_of, summarise
 
     given = {
@@ -30,7 +30,7 @@ def rank(
         "memory_budget": memory_budget,
         "max_accuracy_drop": max_accuracy_drop,
     }
-    budgets = budgets_of(load_config(None, given)) if any(value is not None for value in given.values()) else None
+    budgets = budgets_of(config_of_flags(given)) if any(value is not None for value in given.values()) else None
     with open_run(runs, run) as (store, run_id):
         summary = summarise(store, run_id, budgets)
     if json:

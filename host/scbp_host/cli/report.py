@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from scbp_host.cli.console import out, print_json
-from scbp_host.cli.stored import open_run
 
 
 def report(
@@ -17,6 +16,7 @@ def report(
     json: Annotated[bool, typer.Option("--json", help="Print the summary on stdout.")] = False,
 ) -> None:
     """Write a run's summary.json and report.html again."""
+    from scbp_host.cli.stored import open_run
     from scbp_host.report import write_html, write_summary
     from scbp_host.stages.summary import summarise
 

@@ -10,7 +10,6 @@ import typer
 
 from scbp_host.cli.console import err, out, print_json
 from scbp_host.cli.progress import RunProgress
-from scbp_host.cli.tables import show_summary
 from scbp_host.config import RunConfig, load_config
 from scbp_host.errors import UsageError
 
@@ -62,6 +61,7 @@ def run(
 
 def _run(config: RunConfig, *, resume: bool, json: bool) -> None:
     from scbp_host import pipeline  # torch takes seconds to import: a wrong flag should not have to wait for it
+    from scbp_host.cli.tables import show_summary
 
     with RunProgress(err) as progress:
         result = pipeline.run(config, progress, resume=resume, command=["scbp-host", *sys.argv[1:]])

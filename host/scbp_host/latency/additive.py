@@ -18,7 +18,7 @@ from scbp_host.domain.measurement import Interval
 
 Array = NDArray[np.float64]
 
-# Candidates for the ridge penalty; leave-one-out chooses.
+# Candidates for the ridge penalty, relative to the mean of the Gram matrix's diagonal; leave-one-out chooses.
 _PENALTIES = np.logspace(-8, 1, 19)
 # A fit that passes through a point says nothing about it left out: such penalties are too small for the data.
 _MAX_LEVERAGE = 0.95
@@ -46,25 +46,30 @@ class AdditiveModel:
     """Fitted by :meth:`fit`; predicts a value with its 95 % interval.
 
     Args:
+        penalty: of the ridge regression that was fitted.
         coefficients: ``(n_terms,)``.
         inverse_gram: ``(n_terms, n_terms)``, for the leverage of a prediction.
         relative_errors: ``(n_measured,)`` leave-one-out errors, (measured - predicted) / measured.
         leverages: ``(n_measured,)`` of the measured structures.
     """
 
-    def __init__(self, coefficients: Array, inverse_gram: Array, relative_errors: Array, leverages: Array) -> None:
+    def __init__(
+        self, penalty: float, coefficients: Array, inverse_gram: Array, relative_errors: Array, leverages: Array
+    ) -> None:
+        self.penalty = penalty
         self._coefficients = coefficients
         self._inverse_gram = inverse_gram
         self._errors = relative_errors
         self._leverages = leverages
 
     @classmethod
-    def fit(cls, widths: Array, values: Array) -> AdditiveModel:
+    def fit(cls, widths: Array, values: Array, penalty: float | None = None) -> AdditiveModel:
         """Fit to measurements.
 
         Args:
             widths: ``(n, n_superblocks)`` relative widths in (0, 1].
             values: ``(n,)`` measured, above zero.
+            penalty: of the ridge regression; None lets leave-one-out choose.
 
         Raises:
             ValueError: fewer than two measurements, or a value that is not above zero.
@@ -72,7 +77,9 @@ class AdditiveModel:
         if len(values) < 2 or len(values) != len(widths) or not np.all(values > 0):
             raise ValueError("expected at least two measurements, all above zero")
         rows = _terms(widths) / values[:, None]
-        fits = [_ridge(rows, penalty) for penalty in _PENALTIES]
+        if penalty is not None:
+            return _ridge(rows, penalty)
+        fits = [_ridge(rows, float(own)) for own in _PENALTIES * np.mean(np.sum(rows**2, axis=0))]
         fair = [model for model in fits if float(model._leverages.max()) <= _MAX_LEVERAGE] or fits[-1:]
         return min(fair, key=lambda model: float(np.sum(model._errors**2)))
 
@@ -116,9 +123,9 @@ def _terms(widths: Array) -> Array:
 def _ridge(rows: Array, penalty: float) -> AdditiveModel:
     """Regress 1 on ``rows`` (terms / measured): the residual is the relative error."""
     gram = rows.T @ rows
-    inverse = np.linalg.pinv(gram + penalty * np.trace(gram) / len(gram) * np.eye(len(gram)))
+    inverse: Array = np.asarray(np.linalg.pinv(gram + penalty * np.eye(len(gram))), dtype=np.float64)
     coefficients = inverse @ rows.sum(axis=0)
     leverages = np.clip(np.einsum("ij,jk,ik->i", rows, inverse, rows), 0.0, 0.999)
     residuals = 1.0 - rows @ coefficients
     # Leaving a row out of a linear fit changes its residual by 1 / (1 - leverage) (Allen's PRESS, 1974).
-    return AdditiveModel(coefficients, inverse, residuals / (1.0 - leverages), leverages)
+    return AdditiveModel(penalty, coefficients, inverse, residuals / (1.0 - leverages), leverages)

@@ -20,6 +20,7 @@ def maximin(points: NDArray[np.float64], count: int, first: int) -> list[int]:
     chosen = [first]
     nearest = np.linalg.norm(points - points[first], axis=1)
     while len(chosen) < min(count, len(points)):
+        nearest[chosen[-1]] = -np.inf  # never twice, also where another point lies at the same place
         following = int(np.argmax(nearest))
         chosen.append(following)
         nearest = np.minimum(nearest, np.linalg.norm(points - points[following], axis=1))

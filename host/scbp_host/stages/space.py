@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 
 import numpy as np
 
-from scbp_host.domain.candidate import Candidate
+from scbp_host.domain.candidate import Candidate, SeedSpec
 from scbp_host.space.ratios import SearchSpace
 from scbp_host.space.superblocks import bin_by_stage
-from scbp_host.stages.context import RunContext
-from scbp_host.stages.ledger import Payload
+from scbp_host.stages.ledger import Ledger, Payload
 
 # A space of more structures is searched through a uniform sample of this size.
 POOL_LIMIT = 4096
 
 
-def make_space(run: RunContext) -> SearchSpace:
-    """Bin the seed's layers and acknowledge the space; raises ModelError where nothing can be derived."""
-    space = SearchSpace.uniform(run.spec, bin_by_stage(run.spec), run.config.ratios, run.profile.channel_step)
-    run.ledger.must("space", "space", lambda: _describe(space))
-    return space
+def make_space(spec: SeedSpec, ratios: Sequence[float], channel_step: int) -> SearchSpace:
+    """Bin the seed's layers; raises ModelError where nothing can be derived."""
+    return SearchSpace.uniform(spec, bin_by_stage(spec), ratios, channel_step)
+
+
+def acknowledge_space(ledger: Ledger, space: SearchSpace) -> None:
+    """Record what is searched."""
+    ledger.must("space", "space", lambda: _describe(space))
 
 
 def seed_candidate(space: SearchSpace) -> Candidate:

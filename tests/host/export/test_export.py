@@ -16,7 +16,7 @@ from scbp_host.domain.outcome import Failure, FailureKind
 from scbp_host.export import onnx as exporter
 from scbp_host.export.onnx import ExportError, check_onnx, export_onnx
 from scbp_host.export.parity import Parity, check_parity
-from scbp_host.export.structure import structure_onnx
+from scbp_host.export.structure import structure_onnx, without_weights
 
 SHAPE = (3, 32, 32)
 VERSIONS = {"opset": 13, "ir_version": 8}
@@ -142,14 +142,40 @@ def test_no_weight_survives_in_a_structure() -> None:
         assert not real & set(filler[name].flatten().tolist()), name
 
 
-def test_shapes_and_constants_stay_in_a_structure() -> None:
-    trained, structure = (write(Net(), SHAPE, **VERSIONS) for write in (export_onnx, structure_onnx))
-    weights = set(Net().state_dict())
-    constants = {name: value for name, value in tensors(trained).items() if name not in weights}
-    assert all(np.array_equal(tensors(structure)[name], value) for name, value in constants.items())
-    logits = onnxruntime.InferenceSession(structure).run(None, {"input": IMAGES[:1]})[0]
+def test_weights_of_a_structure_keep_the_variance_of_relu_activations() -> None:
+    for name, weight in tensors(structure_onnx(resnet(), SHAPE, **VERSIONS)).items():
+        if weight.ndim > 1:
+            fan_in = weight[0].size
+            assert weight.std() == pytest.approx(np.sqrt(2 / fan_in), rel=0.05), name
+            assert abs(weight.mean()) < 0.1 * weight.std(), name
+
+
+def test_structure_of_the_unusual_runs() -> None:
+    logits = onnxruntime.InferenceSession(structure_onnx(Net(), SHAPE, **VERSIONS)).run(None, {"input": IMAGES[:1]})[0]
     assert logits.shape == (1, 4)
     assert np.isfinite(logits).all()
+
+
+def test_what_an_operator_shall_do_stays_in_a_structure() -> None:
+    """Scales of a Resize and a shape are no weights, though both may be initializers."""
+    kept = {"scales": np.array([1, 1, 2, 2], np.float32), "shape": np.array([1, -1], np.int64), "half": np.float32(0.5)}
+    weight = np.ones((12, 4), np.float32)
+    make = onnx.helper
+    graph = make.make_graph(
+        [
+            make.make_node("Resize", ["input", "", "scales"], ["wide"]),
+            make.make_node("Mul", ["wide", "half"], ["dimmed"]),
+            make.make_node("Reshape", ["dimmed", "shape"], ["flat"]),
+            make.make_node("MatMul", ["flat", "weight"], ["logits"]),
+        ],
+        "net",
+        [make.make_tensor_value_info("input", onnx.TensorProto.FLOAT, [1, 3, 1, 1])],
+        [make.make_tensor_value_info("logits", onnx.TensorProto.FLOAT, [1, 4])],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in {**kept, "weight": weight}.items()],
+    )
+    stripped = tensors(without_weights(make.make_model(graph).SerializeToString()))
+    assert all(np.array_equal(stripped[name], value) for name, value in kept.items())
+    assert not (stripped["weight"] == weight).any()
 
 
 def test_structure_of_45_megabytes_packs_into_50_kilobytes() -> None:

@@ -1,0 +1,50 @@
+# make demo | make test | make check | make bench
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test check bench sshd clean
+
+demo: $(STAMP)
+	$(BIN)/scbp-host run --device local
+
+test: $(STAMP) sshd
+	$(BIN)/python -m pytest
+
+check: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/mypy --python-version 3.10 device_agent/scbp_agent
+	$(BIN)/lint-imports
+	$(BIN)/vermin --no-tips --violations -t=3.6- device_agent/scbp_agent
+
+# Timings: run them alone on the machine.
+bench: $(STAMP)
+	$(BIN)/python tests/bench/demo.py --json docs/bench/demo.json
+	$(BIN)/python tests/bench/repeatability.py --json docs/bench/repeatability.json
+
+# Debian splits ensurepip off into python3-venv: installed by root, named to everybody else.
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "scbp needs Python 3.11 or newer; try: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || if [ "$$(id -u)" = 0 ]; then \
+	    apt-get update -qq && apt-get install -y -qq python3-venv; \
+	else \
+	    echo "python3-venv is missing; try: sudo apt-get install python3-venv" >&2; exit 1; \
+	fi
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $(STAMP)
+
+# The tests run against a real OpenSSH server of their own, on a free loopback port.
+sshd:
+	@command -v sshd >/dev/null || [ -x /usr/sbin/sshd ] || if [ "$$(id -u)" = 0 ]; then \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq openssh-server; \
+	else \
+	    echo "the tests need sshd; try: sudo apt-get install openssh-server" >&2; exit 1; \
+	fi
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

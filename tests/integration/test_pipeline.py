@@ -1,0 +1,194 @@
+"""The order of the stages, and the gates between them, on the real agent."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from scbp_host import pipeline
+from scbp_host.config import RunConfig
+from scbp_host.domain.outcome import FailureKind
+from scbp_host.errors import InfeasibleError, UsageError
+from scbp_host.events import Acknowledged, Event, ignore
+from scbp_host.export.parity import Parity
+from scbp_host.measuring.session import MeasureSettings
+from scbp_host.report import Summary, read_summary
+from scbp_host.space.derive import rebuild
+from scbp_host.stages import trainings
+from scbp_host.store import Outcome, Store
+from scbp_host.tasks.base import Split, Task
+
+
+class Log:
+    """A listener that remembers what was acknowledged, in order."""
+
+    def __init__(self) -> None:
+        self.stages: list[tuple[str, str]] = []
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, Acknowledged):
+            self.stages.append((event.stage, event.subject))
+
+    def position(self, stage: str, subject: str) -> int:
+        return self.stages.index((stage, subject))
+
+
+def outcomes_of(config: RunConfig) -> tuple[Outcome, ...]:
+    with Store.open(config.out / pipeline.STORE_FILE) as store:
+        return store.outcomes(store.runs()[0].id)
+
+
+def test_a_run_measures_before_it_trains_and_reports_what_it_measured(
+    tiny_config: RunConfig, quick: MeasureSettings
+) -> None:
+    log = Log()
+    result = pipeline.run(tiny_config, log, settings=quick)
+    summary = result.summary
+
+    trained = [own for own in summary.candidates if own.status == "trained"]
+    assert len(trained) == 2, "one in each round"
+    for own in trained:
+        order = [log.position(stage, own.id) for stage in ("measure", "train", "export", "verify")]
+        assert order == sorted(order), log.stages
+    assert log.stages[-1][0] == "test"
+    assert log.position("seed", "seed") < log.position("measure", summary.seed.id)
+
+    assert summary.space_size == 4
+    assert summary.best is not None
+    assert {own.id for own in trained} >= {summary.best.id}
+    assert summary.best.test_top1 is not None
+    assert summary.seed.test_top1 is not None
+    assert [own.id for own in summary.candidates if own.test_top1 is not None] == [summary.best.id]
+    for own in summary.candidates:
+        assert own.params is not None
+        assert summary.seed.params is not None
+        assert own.params < summary.seed.params
+        assert own.latency_ratio_ci95 is not None
+        assert own.latency_ratio_ci95[0] <= (own.latency_ratio or 0) <= own.latency_ratio_ci95[1]
+        assert (own.peak_memory_mb or 0) > 10
+    assert summary.bytes_shipped > summary.structure_bytes.largest > 0
+    assert read_summary(result.folder / "summary.json") == summary
+    assert "<html" in (result.folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_winner_rebuilds_from_its_files_alone(tiny_config: RunConfig, quick: MeasureSettings) -> None:
+    import onnxruntime
+    import torch
+
+    result = pipeline.run(tiny_config, ignore, settings=quick)
+    module = rebuild(result.folder / "candidate.json", result.folder / "weights.safetensors")
+    image = np.random.default_rng(0).standard_normal((1, 1, 16, 16)).astype(np.float32)
+    session = onnxruntime.InferenceSession(result.folder / "model.onnx", providers=["CPUExecutionProvider"])
+    expected = module(torch.from_numpy(image)).detach().numpy()
+    np.testing.assert_allclose(session.run(None, {"input": image})[0], expected, atol=1e-4)
+    model = onnx.load(result.folder / "model.onnx")
+    assert (model.opset_import[0].version, model.ir_version) == (13, 7)
+
+
+def test_the_test_split_is_read_once_and_decides_nothing(
+    tiny_config: RunConfig, quick: MeasureSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks: list[Task] = []
+    load_task = pipeline.load_task
+
+    def with_wrong_test_labels(name: str, shape: tuple[int, int, int]) -> Task:
+        task = load_task(name, shape)
+        wrong = Split(task.held_out.images, (task.held_out.labels + 1) % 10)
+        tasks.append(dataclasses.replace(task, held_out=wrong))
+        return tasks[-1]
+
+    monkeypatch.setattr(pipeline, "load_task", with_wrong_test_labels)
+    # Selected on the test split, nothing would come within 50 points of the seed's validation accuracy.
+    config = tiny_config.model_copy(update={"max_accuracy_drop": 50.0, "seed_epochs": 8, "epochs": 4})
+    summary = pipeline.run(config, ignore, settings=quick).summary
+
+    assert tasks[-1].test_reads == 1
+    assert summary.best is not None
+    assert summary.seed.val_top1 is not None
+    assert summary.seed.val_top1 > 0.6
+    assert (summary.seed.test_top1 or 0.0) < 0.2
+    assert (summary.best.val_top1 or 0.0) > (summary.best.test_top1 or 0.0)
+
+
+def damaged(content: bytes) -> bytes:
+    """Return the model with one weight tensor scaled: still valid, another network."""
+    model = onnx.load_model_from_string(content)
+    tensor = max(model.graph.initializer, key=lambda own: len(own.raw_data))
+    tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * 1.5, tensor.name))
+    return bytes(model.SerializeToString())
+
+
+def break_candidates_export(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Damage every export but the first, which is the seed's."""
+    export, calls = trainings.export_onnx, []
+
+    def export_damaged(*arguments: object, **versions: int) -> bytes:
+        calls.append(1)
+        content = export(*arguments, **versions)  # type: ignore[arg-type]
+        return content if len(calls) == 1 else damaged(content)
+
+    monkeypatch.setattr(trainings, "export_onnx", export_damaged)
+
+
+def test_a_damaged_export_fails_its_parity_check_and_is_never_shipped(
+    tiny_config: RunConfig, quick: MeasureSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    break_candidates_export(monkeypatch)
+    config = tiny_config.model_copy(update={"rounds": 1})
+    with pytest.raises(InfeasibleError, match="no candidate was trained, exported and measured to the end"):
+        pipeline.run(config, ignore, settings=quick)
+
+    outcomes = outcomes_of(config)
+    failed = [own for own in outcomes if own.stage == "export" and own.failure is not None]
+    assert [own.failure.kind for own in failed if own.failure] == [FailureKind.PARITY_FAILED]
+    assert not [own for own in outcomes if own.stage == "verify" and own.subject == failed[0].subject]
+    summary = Summary.from_json(next(config.out.glob("*/summary.json")).read_bytes())
+    assert [own.failure.kind for own in summary.candidates if own.failure] == ["PARITY_FAILED"]
+
+
+def test_the_device_notices_a_damaged_export_by_itself(
+    tiny_config: RunConfig, quick: MeasureSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    break_candidates_export(monkeypatch)
+    monkeypatch.setattr(trainings, "check_parity", lambda *_: Parity(0.0, 1.0))
+    config = tiny_config.model_copy(update={"rounds": 1})
+    with pytest.raises(InfeasibleError):
+        pipeline.run(config, ignore, settings=quick)
+    failed = [own.failure for own in outcomes_of(config) if own.stage == "verify" and own.failure]
+    assert [own.kind for own in failed] == [FailureKind.PARITY_FAILED]
+    assert "the device's outputs differ" in failed[0].message
+
+
+def test_given_weights_are_the_seed(tiny_config: RunConfig, quick: MeasureSettings, tmp_path: Path) -> None:
+    first = pipeline.run(tiny_config, ignore, settings=quick)
+    weights = next(first.folder.glob(f"candidates/{first.summary.seed.id}/weights.safetensors"))
+    config = tiny_config.model_copy(update={"weights": weights, "out": tmp_path / "second", "rounds": 1})
+    log = Log()
+    second = pipeline.run(config, log, settings=quick)
+    assert second.summary.seed.val_top1 == first.summary.seed.val_top1
+    seed = next(own for own in outcomes_of(config) if own.stage == "seed")
+    assert seed.payload is not None
+    assert seed.payload["device"] == "given"
+
+    wrong = tmp_path / "wrong.safetensors"
+    wrong.write_bytes(b"not safetensors")
+    with pytest.raises(UsageError, match="not a readable safetensors file"):
+        pipeline.run(config.model_copy(update={"weights": wrong, "out": tmp_path / "third"}), ignore, settings=quick)
+
+
+def test_an_unmet_budget_names_the_nearest_miss_and_still_reports(
+    tiny_config: RunConfig, quick: MeasureSettings
+) -> None:
+    config = tiny_config.model_copy(update={"memory_budget": 1.0, "rounds": 1})
+    with pytest.raises(InfeasibleError) as caught:
+        pipeline.run(config, ignore, settings=quick)
+    # Nothing in this space could be trained within 1 MB, and the search knows it from the measurements alone.
+    assert caught.value.exit_code == 4
+    (written,) = config.out.glob("*/summary.json")
+    assert json.loads(written.read_text())["best"] is None
