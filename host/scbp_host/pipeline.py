@@ -18,7 +18,7 @@ from scbp_host.config import RunConfig
 from scbp_host.device.client import open_device
 from scbp_host.domain.candidate import Candidate, SeedSpec
 from scbp_host.domain.outcome import Failure
-from scbp_host.errors import InfeasibleError, StoreError, UsageError
+from scbp_host.errors import StoreError, UsageError
 from scbp_host.events import Listener, Progress, StageFinished, StageStarted, Warned
 from scbp_host.measuring.session import MeasureSettings
 from scbp_host.profiles import load_profile
@@ -47,7 +47,7 @@ STORE_FILE, SUMMARY_FILE, REPORT_FILE = "scbp.sqlite", "summary.json", "report.h
 
 @dataclass(frozen=True)
 class RunResult:
-    """Where a finished run lies, and what it found."""
+    """Where a finished run lies, and what it found; ``summary.best`` is None where nothing meets the budgets."""
 
     folder: Path
     summary: Summary
@@ -72,7 +72,6 @@ def run(
 
     Raises:
         ScbpError: see :mod:`scbp_host.errors`; what was acknowledged is kept, and ``resume`` goes on from there.
-        InfeasibleError: nothing meets the budgets; the report is written all the same.
     """
     profile = load_profile(config.device)
     # Made, not entered: it refuses a profile without an address. What can fail without the device fails before it
@@ -238,9 +237,6 @@ def _conclude(context: RunContext, store: Store) -> RunResult:
     write_summary(summary, context.artifacts.folder / SUMMARY_FILE)
     write_html(summary, context.artifacts.folder / REPORT_FILE)
     store.finish_run(run_id, RunStatus.FINISHED)
-    if summary.best is None:
-        again = f"run: scbp-host rank {run_id} with wider budgets; report: {context.artifacts.folder / REPORT_FILE}"
-        raise InfeasibleError(summary.best_reason, again)
     return RunResult(context.artifacts.folder, summary)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,7 @@ from onnx import numpy_helper
 from scbp_host import pipeline
 from scbp_host.config import RunConfig
 from scbp_host.domain.outcome import FailureKind
-from scbp_host.errors import InfeasibleError, UsageError
+from scbp_host.errors import UsageError
 from scbp_host.events import Acknowledged, Event, ignore
 from scbp_host.export.parity import Parity
 from scbp_host.measuring.session import MeasureSettings
@@ -141,8 +143,9 @@ def test_a_damaged_export_fails_its_parity_check_and_is_never_shipped(
 ) -> None:
     break_candidates_export(monkeypatch)
     config = tiny_config.model_copy(update={"rounds": 1})
-    with pytest.raises(InfeasibleError, match="no candidate was trained, exported and measured to the end"):
-        pipeline.run(config, ignore, settings=quick)
+    result = pipeline.run(config, ignore, settings=quick)
+    assert result.summary.best is None
+    assert result.summary.best_reason == "no candidate was trained, exported and measured to the end"
 
     outcomes = outcomes_of(config)
     failed = [own for own in outcomes if own.stage == "export" and own.failure is not None]
@@ -158,8 +161,7 @@ def test_the_device_notices_a_damaged_export_by_itself(
     break_candidates_export(monkeypatch)
     monkeypatch.setattr(trainings, "check_parity", lambda *_: Parity(0.0, 1.0))
     config = tiny_config.model_copy(update={"rounds": 1})
-    with pytest.raises(InfeasibleError):
-        pipeline.run(config, ignore, settings=quick)
+    assert pipeline.run(config, ignore, settings=quick).summary.best is None
     failed = [own.failure for own in outcomes_of(config) if own.stage == "verify" and own.failure]
     assert [own.kind for own in failed] == [FailureKind.PARITY_FAILED]
     assert "the device's outputs differ" in failed[0].message
@@ -182,13 +184,14 @@ def test_given_weights_are_the_seed(tiny_config: RunConfig, quick: MeasureSettin
         pipeline.run(config.model_copy(update={"weights": wrong, "out": tmp_path / "third"}), ignore, settings=quick)
 
 
-def test_an_unmet_budget_names_the_nearest_miss_and_still_reports(
-    tiny_config: RunConfig, quick: MeasureSettings
+def test_a_budget_that_nothing_meets_is_exit_4_with_the_report_written(
+    scbp_host: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:
-    config = tiny_config.model_copy(update={"memory_budget": 1.0, "rounds": 1})
-    with pytest.raises(InfeasibleError) as caught:
-        pipeline.run(config, ignore, settings=quick)
-    # Nothing in this space could be trained within 1 MB, and the search knows it from the measurements alone.
-    assert caught.value.exit_code == 4
-    (written,) = config.out.glob("*/summary.json")
-    assert json.loads(written.read_text())["best"] is None
+    flags = "--model tiny_seed:factory --input-shape 1x16x16 --ratios 1,0.5 --measure 2 --train 1 --rounds 1"
+    epochs = "--seed-epochs 1 --epochs 1"
+    done = scbp_host("run", *flags.split(), *epochs.split(), "--memory-budget", "1MB", "--json")
+    assert done.returncode == 4, done.stderr
+    (line,) = [own for own in done.stderr.splitlines() if own.startswith("error:")]
+    assert "nothing meets the budgets" in line or "no candidate was trained" in line
+    assert json.loads(done.stdout)["best"] is None
+    assert list((tmp_path / "runs").glob("*/report.html"))

@@ -9,7 +9,6 @@ import typer
 
 from scbp_host.cli.console import out, print_json
 from scbp_host.config import config_of_flags
-from scbp_host.errors import InfeasibleError
 
 
 def rank(
@@ -22,7 +21,7 @@ def rank(
 ) -> None:
     """Rank a run again, offline, under the budgets given (none given: those of the run)."""
     from scbp_host.cli.stored import open_run  # what needs SQLAlchemy or matplotlib takes a second to import
-    from scbp_host.cli.tables import show_summary
+    from scbp_host.cli.tables import check_feasible, show_summary
     from scbp_host.stages.summary import budgets_of, summarise
 
     given = {
@@ -37,5 +36,4 @@ def rank(
         print_json(summary.model_dump(mode="json"))
     else:
         show_summary(summary, out)
-    if summary.best is None:
-        raise InfeasibleError(summary.best_reason, f"run: scbp-host rank {run_id} with wider budgets")
+    check_feasible(summary)

@@ -61,15 +61,16 @@ def run(
 
 def _run(config: RunConfig, *, resume: bool, json: bool) -> None:
     from scbp_host import pipeline  # torch takes seconds to import: a wrong flag should not have to wait for it
-    from scbp_host.cli.tables import show_summary
+    from scbp_host.cli.tables import check_feasible, show_summary
 
     with RunProgress(err) as progress:
         result = pipeline.run(config, progress, resume=resume, command=["scbp-host", *sys.argv[1:]])
     if json:
         print_json(result.summary.model_dump(mode="json"))
-        return
-    show_summary(result.summary, out)
-    out.print(f"report: {result.folder / pipeline.REPORT_FILE}", soft_wrap=True)
+    else:
+        show_summary(result.summary, out)
+        out.print(f"report: {result.folder / pipeline.REPORT_FILE}", soft_wrap=True)
+    check_feasible(result.summary)
 
 
 def _shape(text: str | None) -> tuple[int, ...] | None:

@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from scbp_host.errors import InfeasibleError
 from scbp_host.report.headline import verdict
 from scbp_host.report.summary import CandidateRecord, Summary
 
@@ -30,6 +31,13 @@ def show_summary(summary: Summary, console: Console) -> None:
     )
     for warning in summary.warnings:
         console.print(f"[yellow]warning:[/] {escape(warning)}")
+
+
+def check_feasible(summary: Summary) -> None:
+    """Raise InfeasibleError, which names the nearest miss, unless something met the budgets."""
+    if summary.best is None:
+        hint = f"wider budgets, offline: scbp-host rank {summary.run_id} --latency-budget ... --max-accuracy-drop ..."
+        raise InfeasibleError(summary.best_reason, hint)
 
 
 def _table(summary: Summary) -> Table:

@@ -105,7 +105,7 @@ class DeviceClient:
         raise CapabilityError(f"{self.profile.name}: no runtime {name!r}; the device has: {present}", str(hint))
 
     def wire_bytes(self, sha256: str) -> int | None:
-        """Return how many bytes this content took on the wire; None where this client did not have to send it."""
+        """Return how many bytes this content is on the wire, sent or found there; None where it was never shipped."""
         return self._wire_bytes.get(sha256)
 
     def ship(self, content: bytes, *, pack: bool) -> str | Failure:
@@ -149,18 +149,18 @@ class DeviceClient:
             raise ProtocolError(message, probe_hint(self.profile.name)) from error
 
     def _ship(self, agent: InstalledAgent, sha256: str, content: bytes, pack: bool) -> str | Failure:
+        packed, encoding = _packed(content, pack and wire.XZ in agent.info.facts.get("encodings", ()))
+        self._wire_bytes[sha256] = len(packed)
         have = agent.connection.request(wire.HAVE, {"sha256": [sha256]}, _ANSWER_S)
         if isinstance(have, Failure):
             return have
         if not self._read(wire.HAVE, lambda result: wire.field(result, "missing", list), have):
             return sha256
-        packed, encoding = _packed(content, pack and wire.XZ in agent.info.facts.get("encodings", ()))
         # A name of its own for every upload: what another session sends meanwhile is not in the way.
         upload = f"{sha256[:16]}-{secrets.token_hex(4)}.{encoding}"
         deadline = upload_deadline(len(packed))
         agent.transport.put(packed, f"{self.profile.workdir}/incoming/{upload}", deadline)
         self.bytes_shipped += len(packed)
-        self._wire_bytes[sha256] = len(packed)
         params = {"upload": upload, "sha256": sha256, "encoding": encoding, "size": len(content)}
         # The agent unpacks, hashes and syncs, at the pace of an SD card.
         admitted = agent.connection.request(wire.ADMIT, params, deadline.limit_s)

@@ -106,18 +106,19 @@ class OneShotSearch:
 
     def _forecast(self, latency_model: AdditiveModel, measured: Sequence[int]) -> _Forecast:
         latency = latency_model.predict(self._widths)
-        memory = self._fit(measured, [float(_known(self._seen[row].peak_rss_bytes)) for row in measured]).predict(
-            self._widths
-        )
-        sizes = self._fit(measured, [float(_known(self._seen[row].onnx_bytes)) for row in measured]).predict(
-            self._widths
-        )
         for row in measured:
             latency[row] = _known(self._seen[row].latency_ratio)
-            exact = float(_known(self._seen[row].peak_rss_bytes))
-            memory[row] = Interval(exact, exact, exact)
+        memory = self._complete({row: float(_known(self._seen[row].peak_rss_bytes)) for row in measured})
+        sizes = self._complete({row: float(_known(self._seen[row].onnx_bytes)) for row in measured})
         accuracy, std = self._accuracy()
         return _Forecast(latency, memory, np.asarray([size.value for size in sizes]), accuracy, std)
+
+    def _complete(self, exact: Mapping[int, float]) -> list[Interval]:
+        """Predict for every structure a figure that is known exactly for some."""
+        intervals = self._fit(list(exact), list(exact.values())).predict(self._widths)
+        for row, value in exact.items():
+            intervals[row] = Interval(value, value, value)
+        return intervals
 
     def _accuracy(self) -> tuple[Array, Array | None]:
         """Return expected accuracies (or, before there are trainings, the importance kept) and their deviations."""

@@ -20,6 +20,7 @@ from scbp_host.stages.ledger import Payload
 from scbp_host.stages.records import EXPORT, TEST, TRAIN, VERIFY
 from scbp_host.tasks.base import Split
 from scbp_host.tasks.classification import top1
+from scbp_host.training.distillation import RememberingTeacher
 from scbp_host.training.inference import predict
 from scbp_host.training.trainer import CANDIDATE_RECIPE, train
 
@@ -44,7 +45,8 @@ class Trainings:
     def __init__(self, run: RunContext, seed: Candidate, teacher: Module) -> None:
         self._run = run
         self._seed = seed
-        self._teacher = teacher
+        self._source = teacher
+        self._teacher = RememberingTeacher(teacher)
         self._session: MeasuringSession | None = None
 
     def train(self, candidate: Candidate, on_epoch: OnEpoch) -> Payload | Failure:
@@ -77,7 +79,7 @@ class Trainings:
     def _train(self, candidate: Candidate, on_epoch: OnEpoch) -> Payload | Failure:
         run = self._run
         try:
-            module = derive(candidate, self._teacher)
+            module = derive(candidate, self._source)
         except ModelError as error:
             return Failure(FailureKind.DERIVE_FAILED, error.message, error.hint)
         recipe = CANDIDATE_RECIPE if run.config.epochs is None else replace(CANDIDATE_RECIPE, epochs=run.config.epochs)

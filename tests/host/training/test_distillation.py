@@ -30,3 +30,32 @@ def test_formula_against_numpy(temperature: float) -> None:
 def test_a_student_that_equals_its_teacher_has_only_the_labels_to_learn() -> None:
     loss = distillation_loss(STUDENT, STUDENT, LABELS, 4.0, 0.25)
     assert float(loss) == pytest.approx(0.75 * float(functional.cross_entropy(STUDENT, LABELS)), rel=1e-6)
+
+
+class _Counting(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        return images.flatten(1)[:, :2] * 3.0
+
+
+def test_a_teacher_remembers_batches_by_what_is_in_them() -> None:
+    counting = _Counting()
+    teacher = RememberingTeacher(counting)
+    batch = torch.arange(48.0).reshape(2, 3, 2, 4)
+    first = teacher(batch)
+    assert torch.equal(teacher(batch.clone().contiguous(memory_format=torch.channels_last)), first)
+    assert counting.calls == 1
+    assert not torch.equal(teacher(batch + 1), first)
+    assert counting.calls == 2
+
+
+def test_a_teacher_with_a_full_memory_still_answers() -> None:
+    counting = _Counting()
+    teacher = RememberingTeacher(counting, memory_bytes=0)
+    batch = torch.ones(2, 1, 2, 2)
+    assert torch.equal(teacher(batch), teacher(batch))
+    assert counting.calls == 2

@@ -1,0 +1,293 @@
+"""The documentation says what the program does: links, keys, defaults, commands, exit codes and messages."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shlex
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+from pydantic import BaseModel
+
+from scbp_agent import blobs
+from scbp_agent.runtimes import base as runtimes
+from scbp_host import errors
+from scbp_host.cli.main import app
+from scbp_host.config import DEFAULT_ACCURACY_DROP, RunConfig
+from scbp_host.domain.outcome import FailureKind
+from scbp_host.measuring.paired import RESAMPLES
+from scbp_host.profiles import _ProfileTable, _SshTable, load_profile
+from scbp_host.stages.context import TIMING_IMAGES
+from scbp_host.stages.space import POOL_LIMIT
+from scbp_host.tasks.datasets import MAX_BYTES, MIN_IMAGES_PER_CLASS, TRAIN_SHARE, VALIDATION_SHARE
+from scbp_host.training.trainer import CANDIDATE_RECIPE, SEED_RECIPE
+
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
+CONFIGURATION = ROOT / "docs" / "configuration.md"
+DEVICES = ROOT / "docs" / "devices.md"
+TROUBLESHOOTING = ROOT / "docs" / "troubleshooting.md"
+PAGES = [README, ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+COMMANDS: Any = typer.main.get_command(app)
+
+_FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
+_CODE = re.compile(r"`([^`\n]+)`")
+_LINK = re.compile(r"\]\(([^)\s]+)\)")
+
+
+def prose(page: Path) -> str:
+    return _FENCE.sub("", page.read_text(encoding="utf-8"))
+
+
+def fences(page: Path, language: str) -> list[str]:
+    return [body for kind, body in _FENCE.findall(page.read_text(encoding="utf-8")) if kind == language]
+
+
+def table(page: Path, heading: str) -> list[list[str]]:
+    """Return the rows of the first table under a heading, its first row left out."""
+    _, _, rest = page.read_text(encoding="utf-8").partition(f"\n## {heading}\n")
+    lines = re.split(r"\n## ", rest)[0].splitlines()
+    first = next((index for index, line in enumerate(lines) if line.startswith("|")), len(lines))
+    rows = []
+    for line in lines[first:]:
+        if not line.startswith("|"):
+            break
+        rows.append([cell.strip() for cell in line.strip("|").split("|")])
+    assert len(rows) > 2, f"{page.name}: no table under {heading!r}"
+    return rows[2:]
+
+
+def code(cell: str) -> str:
+    match = _CODE.fullmatch(cell)
+    assert match is not None, f"expected `code`, got {cell!r}"
+    return match[1]
+
+
+# Links
+
+
+def anchors(page: Path) -> set[str]:
+    """Return GitHub's anchors of a page's headings."""
+    headings = re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def is_dangling(page: Path, target: str) -> bool:
+    file, _, anchor = target.partition("#")
+    path = (page.parent / file).resolve() if file else page
+    return not path.exists() or (bool(anchor) and anchor not in anchors(path))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_relative_link_resolves(page: Path) -> None:
+    targets = [target for target in _LINK.findall(prose(page)) if not target.startswith(("http:", "https:"))]
+    assert [target for target in targets if is_dangling(page, target)] == []
+
+
+def test_every_page_is_reached_from_the_readme() -> None:
+    reached, pending = set(), [README]
+    while pending:
+        page = pending.pop()
+        reached.add(page)
+        linked = {(page.parent / target.partition("#")[0]).resolve() for target in _LINK.findall(prose(page))}
+        pending += [other for other in linked if other in PAGES and other not in reached]
+    assert set(PAGES) == reached
+
+
+# Commands
+
+
+def command_lines(page: Path) -> Iterator[str]:
+    """Yield every scbp-host command in code blocks and in code within the text."""
+    blocks = [line.partition("#")[0] for block in fences(page, "sh") for line in block.splitlines()]
+    for text in [*blocks, *_CODE.findall(prose(page))]:
+        if text.strip().startswith("scbp-host "):
+            yield text.strip()
+
+
+def parse(line: str) -> None:
+    """Parse a command line as the program would; raises the command line's own usage errors."""
+    command, arguments = COMMANDS, shlex.split(line)[1:]
+    while hasattr(command, "commands"):
+        name = arguments.pop(0)
+        assert name in command.commands, f"{line}: there is no verb {name!r}"
+        command = command.commands[name]
+    # A mere mention may leave arguments out, but every flag in it must exist and have its value.
+    mention = not arguments or arguments == ["--help"]
+    command.make_context(command.name, [] if mention else arguments, resilient_parsing=mention)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_is_one_that_the_program_takes(page: Path) -> None:
+    for line in command_lines(page):
+        parse(line)
+
+
+def test_the_parser_of_this_test_refuses_what_the_program_refuses() -> None:
+    for wrong in ("run --resmue", "run --measure", "run extra", "rank --data x"):
+        with pytest.raises(Exception, match=r"(?i)no such option|requires an argument|unexpected"):
+            parse(f"scbp-host {wrong}")
+    with pytest.raises(AssertionError, match="no verb 'gate'"):
+        parse("scbp-host gate model.onnx")
+
+
+def verbs(command: Any, prefix: str = "") -> set[str]:
+    if not hasattr(command, "commands"):
+        return {prefix.strip()}
+    return set().union(*(verbs(own, f"{prefix} {name}") for name, own in command.commands.items()))
+
+
+def test_the_readme_lists_every_verb() -> None:
+    assert {code(row[0]) for row in table(README, "Use it")} == verbs(COMMANDS)
+
+
+def test_every_verb_has_json() -> None:
+    leaves = [own for name, own in COMMANDS.commands.items() if name != "devices"]
+    leaves += COMMANDS.commands["devices"].commands.values()
+    assert [leaf.name for leaf in leaves if "--json" not in {opt for own in leaf.params for opt in own.opts}] == []
+
+
+def flags(verb: str) -> set[str]:
+    return {name for parameter in COMMANDS.commands[verb].params for name in parameter.opts if name.startswith("--")}
+
+
+def test_every_flag_of_run_and_measure_is_documented() -> None:
+    keys = {code(row[1]) for row in table(CONFIGURATION, "Every key")}
+    others = {code(row[0]) for row in table(CONFIGURATION, "Other flags of run")}
+    assert keys | others == flags("run")
+    assert {code(row[0]) for row in table(CONFIGURATION, "measure")} == flags("measure")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_make_target_exists(page: Path) -> None:
+    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    named = {line.split()[1] for block in fences(page, "sh") for line in block.splitlines() if line[:5] == "make "}
+    assert named <= targets
+
+
+# Keys and defaults
+
+
+def test_every_key_of_scbp_toml_is_documented_with_its_flag_and_its_real_default() -> None:
+    rows = {code(key): (code(flag), default) for key, flag, default, _ in table(CONFIGURATION, "Every key")}
+    assert set(rows) == set(RunConfig.model_fields)
+    real = RunConfig()
+    for key, (flag, default) in rows.items():
+        assert flag == f"--{key.replace('_', '-')}"
+        stated = {} if default == "none" else {key: tomllib.loads(f"x = {code(default)}")["x"]}
+        assert (key in stated) == (getattr(real, key) is not None), f"{key}: {default}"
+        assert getattr(RunConfig.model_validate(stated), key) == getattr(real, key), f"{key}: {default}"
+
+
+def documented_keys(heading: str) -> dict[str, str]:
+    return {code(key): default for key, default, _ in table(DEVICES, heading)}
+
+
+@pytest.mark.parametrize(
+    ("heading", "model", "extra"),
+    [("Keys of a profile", _ProfileTable, {"extends"}), ("Keys of [ssh]", _SshTable, set())],
+)
+def test_every_key_of_a_profile_is_documented(heading: str, model: type[BaseModel], extra: set[str]) -> None:
+    stated = documented_keys(heading)
+    assert set(stated) == set(model.model_fields) | extra
+    for key, entry in model.model_fields.items():
+        default = stated[key]
+        assert (default == "required") == entry.is_required(), key
+        if not entry.is_required():
+            value = None if default == "none" else tomllib.loads(f"x = {code(default)}")["x"]
+            assert value == entry.default, key
+
+
+def toml_blocks() -> list[tuple[str, str]]:
+    return [(page.name, block) for page in PAGES for block in fences(page, "toml")]
+
+
+@pytest.mark.parametrize(("page", "block"), toml_blocks())
+def test_every_example_file_is_valid(page: str, block: str, tmp_path: Path) -> None:
+    example = tomllib.loads(block)
+    if "extends" not in example:
+        RunConfig.model_validate(example)
+        return
+    # An elided key is no key; everything else is taken as it stands.
+    (tmp_path / "board.toml").write_text(block.replace("AAAA...", "AAAA"), encoding="utf-8")
+    assert load_profile(str(tmp_path / "board.toml")).ssh is not None
+
+
+STATED = [
+    (CONFIGURATION, f"the recipe's {SEED_RECIPE.epochs} |"),
+    (CONFIGURATION, f"the recipe's {CANDIDATE_RECIPE.epochs} |"),
+    (CONFIGURATION, f"{DEFAULT_ACCURACY_DROP} point is allowed"),
+    (CONFIGURATION, f"{POOL_LIMIT:,} combinations"),
+    (CONFIGURATION, f"at least {MIN_IMAGES_PER_CLASS} images in each"),
+    (CONFIGURATION, f"split {TRAIN_SHARE * 100:.0f}/{VALIDATION_SHARE * 100:.0f}/30"),
+    (README, f"{MAX_BYTES // 1024**3} GiB at most"),
+    (DEVICES, f"at most {blobs.DEFAULT_LIMIT_BYTES // 1024**3} GiB"),
+    (DEVICES, f"At least {blobs.DISK_RESERVE_BYTES // 1024**2} MiB"),
+    (DEVICES, f"Images: {TIMING_IMAGES} of the validation split"),
+    (ROOT / "docs" / "design.md", f"{RESAMPLES:,} resamples"),
+]
+
+
+@pytest.mark.parametrize(("page", "words"), STATED)
+def test_numbers_in_the_text_are_the_programs(page: Path, words: str) -> None:
+    assert words in " ".join(page.read_text(encoding="utf-8").split())
+
+
+@pytest.mark.parametrize("page", [README, DEVICES], ids=lambda page: page.name)
+def test_the_packages_for_jetpack_4_are_those_that_the_agent_names(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.version_info", (3, 6, 9))
+    wanted = [word for word in runtimes.pip_hint("numpy", "onnxruntime").split() if "==" in word]
+    assert len(wanted) == 3
+    assert [pin for pin in wanted if pin not in page.read_text(encoding="utf-8")] == []
+
+
+# Errors
+
+
+def test_the_exit_codes_are_those_of_the_program() -> None:
+    real = {value for name, value in vars(errors).items() if name.startswith("EXIT_")}
+    assert {int(row[0]) for row in table(README, "Exit codes")} == real
+    named = re.findall(r"^## Exit code (\d+)", prose(TROUBLESHOOTING), re.MULTILINE)
+    assert {int(own) for own in named} == real - {errors.EXIT_OK}
+
+
+def test_every_kind_of_failure_is_explained() -> None:
+    assert {code(row[0]) for row in table(TROUBLESHOOTING, "A candidate that failed")} == {*FailureKind}
+
+
+def template(node: ast.AST) -> str | None:
+    """Return a string of the source with … for what is filled in; None for anything but a string."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return re.sub(r"%[sdrg]", "…", re.sub(r"\{\w*\}", "…", node.value))
+    if isinstance(node, ast.JoinedStr):
+        parts = [own.value if isinstance(own, ast.Constant) else "…" for own in node.values]
+        return "".join(str(part) for part in parts)
+    return None
+
+
+def source_strings() -> list[str]:
+    found = [(ROOT / "Makefile").read_text(encoding="utf-8")]
+    for folder in (ROOT / "host", ROOT / "device_agent"):
+        for path in folder.rglob("*.py"):
+            nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            found += [text for text in map(template, nodes) if text]
+    return [re.sub(r"(…\s*)+…", "…", " ".join(text.split())) for text in found]
+
+
+def documented_messages() -> list[str]:
+    headings = re.findall(r"^## (Exit code [234].*|Warnings|make)$", prose(TROUBLESHOOTING), re.MULTILINE)
+    cells = [row[0] for heading in headings for row in table(TROUBLESHOOTING, heading)]
+    return [message for cell in cells for message in _CODE.findall(cell)]
+
+
+def test_every_message_in_troubleshooting_is_one_that_the_program_gives() -> None:
+    messages = documented_messages()
+    assert len(messages) > 40
+    known = source_strings()
+    invented = [message for message in messages if not any(re.sub(r"(…\s*)+…", "…", message) in text for text in known)]
+    assert invented == []

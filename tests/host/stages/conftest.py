@@ -1,0 +1,126 @@
+"""A run as the store would hold it, outcome by outcome, made by hand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+from scbp_host.config import RunConfig
+from scbp_host.domain.candidate import Candidate, SeedSpec
+from scbp_host.domain.measurement import Interval, Measurement
+from scbp_host.domain.outcome import Failure
+from scbp_host.stages.records import Standing
+from scbp_host.store import Store
+
+SPEC = SeedSpec("resnet18", 10, (3, 32, 32))
+GROUPS = (("conv1", 64), ("layer4", 512))
+DEVICE = {
+    "name": "board",
+    "title": "a board",
+    "board": "Board 1",
+    "os_release": "Linux",
+    "python": "3.6.9",
+    "runtime": "onnxruntime",
+    "runtime_version": "1.10.0",
+    "transport": "ssh",
+    "threads": 4,
+    "agent_sha256": "ab" * 32,
+    "facts": {},
+}
+
+
+def candidate(*ratios: float) -> Candidate:
+    """Return the structure of one ratio for each of two groups."""
+    widths = [(name, int(full * ratio)) for (name, full), ratio in zip(GROUPS, ratios, strict=True)]
+    return Candidate(SPEC, ratios, tuple(widths))
+
+
+def measurement(ratio: float = 1.0, reference_ns: tuple[int, ...] = (1_000_000,), peak_mb: float = 50.0, **figures):
+    """Return a measurement in JSON form, its interval 1 % to either side."""
+    own = tuple(round(ratio * sample) for sample in figures.pop("own_ns", reference_ns))
+    return Measurement(
+        Interval(ratio, 0.99 * ratio, 1.01 * ratio),
+        (own,),
+        (reference_ns,),
+        int(peak_mb * 1e6),
+        20_000_000,
+        3_000_000,
+        {},
+        **figures,
+    ).to_json()
+
+
+@dataclass
+class RunBuilder:
+    """Appends outcomes to one run of a real store."""
+
+    store: Store
+    run_id: str = "r1"
+
+    def add(self, stage, subject, result, seconds=1.0):
+        """Append any outcome."""
+        return self.store.append(self.run_id, stage, subject, result, seconds)
+
+    def begin(self, **config):
+        """Append what every run begins with, the measured seed included."""
+        self.store.create_run(self.run_id, {"config": RunConfig(**config).identity(), "command": ["scbp-host", "run"]})
+        self.add("probe", "device", {"record": DEVICE, "warnings": [], "bytes_shipped": 1000})
+        sizes = {"train": 50, "validation": 20, "test": 30}
+        self.add("data", "task", {"name": "digits", "split_sha256": "cd" * 32, "class_names": ["0", "1"], **sizes})
+        blocks = [
+            {"name": f"stage-{number}", "resolution": [8, 8], "ratios": [1.0, 0.5], "groups": []} for number in (1, 2)
+        ]
+        self.add("space", "space", {"size": 4, "seed": candidate(1.0, 1.0).to_json(), "superblocks": blocks})
+        return self
+
+    def propose(self, number, purpose, *candidates, dropped=0, model=None):
+        """Append what a round proposed."""
+        proposed = [own.to_json() for own in candidates]
+        payload = {"round": number, "candidates": proposed, "plausible": 4, "dropped": dropped, "model": model}
+        return self.add("propose", f"round-{number}-{purpose}", payload)
+
+    def measure(self, own, ratio, *, macs=1000, onnx_bytes=4000, wire_bytes=100, **figures):
+        """Append an untrained structure's measurement."""
+        payload = {"candidate": own.to_json(), "params": 500, "macs": macs, "onnx_bytes": onnx_bytes}
+        shipped = {"wire_bytes": wire_bytes, "bytes_shipped": wire_bytes}
+        return self.add(
+            "measure", own.structure_id, {**payload, **shipped, "measurement": measurement(ratio, **figures)}
+        )
+
+    def train(self, own, ratio, val_top1, *, macs=1000, onnx_bytes=4000, test_top1=None, **figures):
+        """Append everything from training to the verified measurement."""
+        self.add("train", own.structure_id, {"candidate": own.to_json(), "weights_sha256": "ef" * 32})
+        self.add("export", own.structure_id, {"params": 500, "macs": macs, "onnx_bytes": onnx_bytes})
+        verified = {"val_top1": val_top1, "bytes_shipped": onnx_bytes, "measurement": measurement(ratio, **figures)}
+        self.add("verify", own.structure_id, verified)
+        if test_top1 is not None:
+            self.add("test", own.structure_id, {"test_top1": test_top1})
+        return self
+
+    def fail(self, stage, own, failure: Failure):
+        """Append a failure."""
+        return self.add(stage, own.structure_id, failure)
+
+    def standing(self) -> Standing:
+        """Read it all."""
+        return Standing.of(self.store.outcomes(self.run_id))
+
+
+@pytest.fixture
+def store(tmp_path):
+    """An empty store."""
+    with Store.open(tmp_path / "scbp.sqlite") as store:
+        yield store
+
+
+@pytest.fixture
+def run(store):
+    """A builder of one run."""
+    return RunBuilder(store)
+
+
+@pytest.fixture(name="candidate")
+def candidate_maker():
+    """Make a structure from two ratios."""
+    return candidate

@@ -1,0 +1,143 @@
+import pytest
+
+from scbp_host.domain.outcome import Failure, FailureKind
+from scbp_host.ranking.budgets import Budgets
+from scbp_host.stages.records import rank
+
+ONE_POINT = Budgets(accuracy_drop_points=1.0)
+PARITY = Failure(FailureKind.PARITY_FAILED, "outputs differ by 0.3", "try opset 13")
+
+
+@pytest.fixture
+def seeded(run, candidate):
+    """A run whose seed is trained; its own samples are 1 ms."""
+    run.begin()
+    return run.train(candidate(1.0, 1.0), 1.0, 0.99)
+
+
+def test_the_pooled_p50_is_the_median_over_every_reference_sample(run, candidate):
+    run.begin()
+    seed, own = candidate(1.0, 1.0), candidate(0.5, 0.5)
+    run.measure(seed, 1.0, reference_ns=(1, 2, 3))
+    run.propose(1, "measure", own)
+    run.measure(own, 0.5, reference_ns=(10, 20))
+    run.train(own, 0.5, 0.98, reference_ns=(100, 200, 300, 400))
+    # 1 2 3 10 20 100 200 300 400; medians of medians would give another figure.
+    assert run.standing().pooled_p50_ns == 20
+
+
+def test_a_latency_is_the_ratio_times_the_pooled_p50(seeded, candidate):
+    own = candidate(0.5, 0.5)
+    seeded.propose(1, "train", own)
+    # Its own session was on a machine half as fast: 4 ms of samples, a ratio of 0.5.
+    seeded.train(own, 0.5, 0.98, reference_ns=(1_000_000,) * 5, own_ns=(8_000_000,))
+    standing = seeded.standing()
+    (known,) = standing.candidates
+    latency = standing.latency_ms(known)
+    assert (latency.value, latency.low, latency.high) == pytest.approx((0.5, 0.495, 0.505))
+    reference = standing.latency_ms(standing.seed)
+    assert (reference.value, reference.low, reference.high) == (1.0, 1.0, 1.0)
+
+
+def test_the_measurement_with_real_weights_replaces_the_structures(seeded, candidate):
+    own = candidate(0.5, 0.5)
+    seeded.propose(1, "train", own)
+    seeded.measure(own, 0.7, onnx_bytes=1, peak_mb=10.0)
+    assert seeded.standing().candidates[0].measurement.ratio.value == 0.7
+    seeded.train(own, 0.5, 0.98, onnx_bytes=2, peak_mb=20.0)
+    standing = seeded.standing()
+    point = standing.objectives(standing.candidates[0])
+    assert (point.latency_ms.value, point.memory_mb, point.onnx_bytes) == (0.5, 20.0, 2)
+
+
+def test_p99_is_the_candidates_own_spread_on_the_scale_of_the_pooled_p50(seeded, candidate):
+    own = candidate(0.5, 0.5)
+    seeded.propose(1, "train", own)
+    seeded.train(own, 0.5, 0.98, reference_ns=(1_000_000,) * 3, own_ns=(4_000_000,) * 90 + (8_000_000,) * 10)
+    standing = seeded.standing()
+    assert standing.p99_ms(standing.candidates[0]) == pytest.approx(1.0)
+
+
+def test_measured_latency_decides_where_macs_say_otherwise(seeded, candidate):
+    fewer_macs, faster = candidate(0.5, 1.0), candidate(1.0, 0.5)
+    seeded.propose(1, "train", fewer_macs, faster)
+    seeded.train(fewer_macs, 0.8, 0.985, macs=100)
+    seeded.train(faster, 0.4, 0.985, macs=900)
+    ranking = rank(seeded.standing(), ONE_POINT)
+    assert ranking.best.candidate == faster
+    assert ranking.best.figure("macs") > seeded.standing().candidates[0].figure("macs")
+
+
+def test_the_test_split_has_no_say(seeded, candidate):
+    best_by_validation, best_by_test = candidate(0.5, 1.0), candidate(1.0, 0.5)
+    seeded.propose(1, "train", best_by_validation, best_by_test)
+    seeded.train(best_by_validation, 0.5, 0.985, test_top1=0.10)
+    seeded.train(best_by_test, 0.5, 0.97, test_top1=1.0)
+    for budgets in (ONE_POINT, Budgets(latency_ms=3.0), Budgets(memory_mb=60.0)):
+        assert rank(seeded.standing(), budgets).best.candidate == best_by_validation
+
+
+def test_other_budgets_name_another_best(seeded, candidate):
+    fast, accurate = candidate(0.5, 0.5), candidate(1.0, 0.5)
+    seeded.propose(1, "train", fast, accurate)
+    seeded.train(fast, 0.3, 0.95, peak_mb=30.0)
+    seeded.train(accurate, 0.6, 0.985, peak_mb=60.0)
+    standing = seeded.standing()
+    assert rank(standing, ONE_POINT).best.candidate == accurate
+    assert rank(standing, Budgets(accuracy_drop_points=5.0)).best.candidate == fast
+    assert rank(standing, Budgets(latency_ms=0.7)).best.candidate == accurate
+    assert rank(standing, Budgets(latency_ms=0.7, memory_mb=40.0)).best.candidate == fast
+    nothing = rank(standing, Budgets(memory_mb=10.0))
+    assert nothing.best is None
+    assert "nearest miss: peak memory 30.0 MB" in nothing.reason
+    assert nothing.meets == {fast.structure_id: False, accurate.structure_id: False}
+
+
+def test_a_failed_candidate_is_known_with_its_reason_and_never_best(seeded, candidate):
+    failed, trained = candidate(0.5, 0.5), candidate(1.0, 0.5)
+    seeded.propose(1, "train", failed, trained)
+    seeded.measure(failed, 0.2)
+    seeded.fail("export", failed, PARITY)
+    seeded.train(trained, 0.6, 0.985)
+    standing = seeded.standing()
+    known = standing.candidates[0]
+    assert (known.status, known.failure) == ("failed", PARITY)
+    assert standing.objectives(known) is None
+    assert rank(standing, Budgets()).best.candidate == trained
+    observation = known.observation()
+    assert observation.failed
+    assert observation.latency_ratio.value == 0.2
+    assert observation.val_top1 is None
+
+
+def test_a_failed_measurement_is_an_observation_without_figures(seeded, candidate):
+    own = candidate(0.5, 0.5)
+    seeded.propose(1, "measure", own)
+    seeded.fail("measure", own, Failure(FailureKind.OUT_OF_MEMORY, "killed at 300 MB"))
+    observation = seeded.standing().candidates[0].observation()
+    assert observation.failed
+    assert observation.latency_ratio is None
+
+
+def test_the_front_holds_the_seed_and_nobody_untrained(seeded, candidate):
+    measured, trained, beaten = candidate(0.5, 0.5), candidate(1.0, 0.5), candidate(0.5, 1.0)
+    seeded.propose(1, "train", measured, trained, beaten)
+    seeded.measure(measured, 0.1)
+    seeded.train(trained, 0.5, 0.98)
+    seeded.train(beaten, 0.6, 0.97)
+    ranking = rank(seeded.standing(), Budgets())
+    assert ranking.on_front == {candidate(1.0, 1.0).structure_id, trained.structure_id}
+    assert set(ranking.meets) == {trained.structure_id, beaten.structure_id}
+
+
+def test_before_the_seed_is_measured_there_is_no_ranking(run, candidate):
+    run.begin()
+    run.measure(candidate(1.0, 1.0), 1.0)
+    ranking = rank(run.standing(), Budgets())
+    assert ranking.best is None
+    assert "seed has not been measured" in ranking.reason
+
+
+def test_what_was_proposed_and_never_touched_is_not_known(seeded, candidate):
+    seeded.propose(1, "measure", candidate(0.5, 0.5))
+    assert seeded.standing().candidates == ()

@@ -1,0 +1,126 @@
+import pytest
+
+from scbp_host.domain.outcome import Failure, FailureKind
+from scbp_host.errors import StoreError
+from scbp_host.ranking.budgets import Budgets
+from scbp_host.report.summary import RoundRecord, Summary
+from scbp_host.stages.summary import summarise
+
+LOO = {"measured": 2, "within_10_percent": 1.0, "largest_error": 0.05, "interval_coverage": 0.9}
+CRASHED = Failure(FailureKind.WORKER_CRASHED, "the worker ended with signal 11", "run it again")
+
+
+@pytest.fixture
+def finished(run, candidate):
+    """A run of two rounds: one structure fails, two are trained, one is only measured."""
+    failed, small, middle, wide = (candidate(*own) for own in ((0.25, 0.25), (0.5, 0.5), (0.5, 1.0), (1.0, 0.5)))
+    run.begin(random_seed=3)
+    run.measure(candidate(1.0, 1.0), 1.002, onnx_bytes=40_000, wire_bytes=700)
+    run.train(candidate(1.0, 1.0), 1.001, 0.99, onnx_bytes=40_000, test_top1=0.985)
+    run.propose(1, "measure", failed, small, wide)
+    run.fail("measure", failed, CRASHED)
+    run.measure(small, 0.4, wire_bytes=300)
+    run.measure(wide, 0.8, wire_bytes=500)
+    run.propose(1, "train", small, dropped=1, model=LOO)
+    run.train(small, 0.41, 0.97)
+    run.propose(2, "train", middle, small, dropped=2, model={**LOO, "measured": 3})
+    run.measure(middle, 0.6, wire_bytes=400)
+    run.train(middle, 0.61, 0.985, test_top1=0.97)
+    return run
+
+
+def test_accuracies_latencies_and_the_best_come_from_the_store_alone(finished, candidate):
+    summary = summarise(finished.store, "r1")
+    assert summary.best.id == candidate(0.5, 1.0).structure_id
+    assert summary.best in summary.candidates
+    assert (summary.best.val_top1, summary.best.test_top1) == (0.985, 0.97)
+    assert (summary.seed.val_top1, summary.seed.test_top1) == (0.99, 0.985)
+    assert summary.best.latency_p50_ms == pytest.approx(0.61)
+    assert summary.best.latency_ratio_ci95 == pytest.approx((0.6039, 0.6161))
+    assert (summary.seed.latency_ratio, summary.seed.status) == (1.0, "reference")
+    assert [own.status for own in summary.candidates] == ["failed", "trained", "measured", "trained"]
+    assert summary.random_seed == 3
+    assert Summary.from_json(summary.to_json()) == summary
+
+
+def test_rounds_count_a_structure_where_it_was_proposed_first(finished):
+    assert summarise(finished.store, "r1").rounds == (
+        RoundRecord(round=1, proposed=3, measured=2, trained=1, dropped=1),
+        RoundRecord(round=2, proposed=1, measured=1, trained=1, dropped=2),
+    )
+
+
+def test_a_failure_keeps_kind_message_and_hint(finished):
+    failed = summarise(finished.store, "r1").candidates[0]
+    assert (failed.failure.kind, failed.failure.message, failed.failure.hint) == (
+        "WORKER_CRASHED",
+        CRASHED.message,
+        CRASHED.hint,
+    )
+    assert failed.latency_p50_ms is None
+    assert failed.peak_memory_mb is None
+    assert failed.meets_budgets is None
+
+
+def test_other_budgets_are_ranked_offline(finished, candidate):
+    wider = summarise(finished.store, "r1", Budgets(accuracy_drop_points=3.0))
+    assert wider.best.id == candidate(0.5, 0.5).structure_id
+    assert wider.budgets.max_accuracy_drop == pytest.approx(0.03)
+    impossible = summarise(finished.store, "r1", Budgets(latency_ms=0.1))
+    assert impossible.best is None
+    assert "nearest miss" in impossible.best_reason
+    assert impossible.budgets.latency_ms == 0.1
+    assert not any(own.meets_budgets for own in impossible.candidates)
+
+
+def test_the_runs_own_budgets_are_the_default(run, candidate):
+    own = candidate(0.5, 0.5)
+    run.begin(latency_budget="0.5ms")
+    run.train(candidate(1.0, 1.0), 1.0, 0.99)
+    run.propose(1, "train", own)
+    run.train(own, 0.6, 0.985)
+    summary = summarise(run.store, "r1")
+    assert summary.budgets.latency_ms == 0.5
+    assert summary.budgets.max_accuracy_drop is None
+    assert summary.best is None
+
+
+def test_every_byte_shipped_is_counted_once(finished):
+    agent, structures, trained = 1000, 700 + 300 + 500 + 400, 40_000 + 4000 + 4000
+    summary = summarise(finished.store, "r1")
+    assert summary.bytes_shipped == agent + structures + trained
+    assert summary.structure_bytes.largest == 700
+    assert summary.structure_bytes.model_bytes == 40_000
+
+
+def test_the_newest_latency_model_and_the_seconds_of_each_stage_are_told(finished):
+    summary = summarise(finished.store, "r1")
+    assert summary.latency_model.measured == 3
+    assert summary.stage_seconds["measure"] == 5.0
+    assert summary.stage_seconds["verify"] == 3.0
+
+
+def test_a_busy_device_and_failures_are_warned_of(run, candidate):
+    run.begin()
+    run.train(candidate(1.0, 1.0), 1.08, 0.99)
+    own = candidate(0.5, 0.5)
+    run.propose(1, "measure", own)
+    run.fail("measure", own, CRASHED)
+    busy, failed = summarise(run.store, "r1").warnings
+    assert "1.080" in busy
+    assert failed.startswith("1 candidates failed")
+
+
+def test_a_run_that_measured_nothing_cannot_be_summarised(store):
+    store.create_run("r1", {"config": {}, "command": []})
+    with pytest.raises(StoreError, match="stopped before it measured anything") as caught:
+        summarise(store, "r1")
+    assert "--resume" in caught.value.hint
+
+
+def test_a_run_stopped_after_its_space_still_has_a_summary(run):
+    run.begin()
+    summary = summarise(run.store, "r1")
+    assert summary.best is None
+    assert summary.seed.latency_p50_ms is None
+    assert summary.candidates == ()
