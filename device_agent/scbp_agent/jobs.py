@@ -48,15 +48,27 @@ def _paired(job: Dict[str, Any]) -> wire.PairedResult:
     base.load(plan.options.runtime).version()
     batch = _batch(plan.inputs, job["files"])
     before = read_conditions()
+    samples = timing.PairedSamples([], [], [], [])
+    for _ in range(plan.loads):
+        load = _time_one_load(plan, batch, job["files"])
+        samples.candidate_blocks_ns.extend(load.candidate_blocks_ns)
+        samples.reference_blocks_ns.extend(load.reference_blocks_ns)
+        samples.candidate_warmup_ns.extend(load.candidate_warmup_ns)
+        samples.reference_warmup_ns.extend(load.reference_warmup_ns)
+    return wire.PairedResult(*samples, conditions={"before": before, "after": read_conditions()})
+
+
+def _time_one_load(
+    plan: wire.PairedPlan, batch: Optional[tensors.Array], files: Dict[str, str]
+) -> timing.PairedSamples:
     with ExitStack() as models:
-        reference = models.enter_context(_open(plan.reference, plan.options, job["files"]))
-        candidate = models.enter_context(_open(plan.candidate, plan.options, job["files"]))
-        samples = timing.time_paired(
+        reference = models.enter_context(_open(plan.reference, plan.options, files))
+        candidate = models.enter_context(_open(plan.candidate, plan.options, files))
+        return timing.time_paired(
             timing.Subject(candidate.run, tensors.entries(batch, candidate)),
             timing.Subject(reference.run, tensors.entries(batch, reference)),
             timing.PairedSchedule(plan.blocks, plan.block_ns, plan.warmup_ns),
         )
-    return wire.PairedResult(*samples, conditions={"before": before, "after": read_conditions()})
 
 
 def _solo(job: Dict[str, Any]) -> wire.SoloResult:

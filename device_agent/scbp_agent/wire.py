@@ -105,6 +105,7 @@ PairedPlan = NamedTuple(
         ("reference", ModelRef),
         ("options", RuntimeOptions),
         ("inputs", Optional[TensorRef]),
+        ("loads", int),
         ("blocks", int),
         ("block_ns", int),
         ("warmup_ns", int),
@@ -113,8 +114,9 @@ PairedPlan = NamedTuple(
 )
 PairedPlan.__doc__ = """Time candidate and reference in alternating blocks, in the order ABBA, in one worker.
 
-``blocks`` is the number for each model (even); each block runs for about ``block_ns`` (at least two runs); ``inputs``
-are cycled through, one batch entry a run; None means seeded noise.
+Both are loaded anew ``loads`` times, since where a model's weights come to lie in memory moves its latency; ``blocks``
+is the number for each model after each load (even); each block runs for about ``block_ns`` (at least two runs);
+``inputs`` are cycled through, one batch entry a run; None means seeded noise.
 """
 
 SoloPlan = NamedTuple(
@@ -153,7 +155,7 @@ PairedResult = NamedTuple(
         ("conditions", Dict[str, Any]),
     ],
 )
-PairedResult.__doc__ = """Raw samples in ns, block by block in the order taken, warm-ups kept apart."""
+PairedResult.__doc__ = """Raw samples in ns, block by block in the order taken, load after load; warm-ups kept apart."""
 
 SoloResult = NamedTuple(
     "SoloResult",
@@ -221,6 +223,7 @@ def paired_plan(data: Dict[str, Any]) -> PairedPlan:
         model_ref(field(data, "reference", dict)),
         runtime_options(field(data, "options", dict)),
         _optional_tensor(data, "inputs"),
+        _positive(data, "loads"),
         _positive(data, "blocks"),
         _positive(data, "block_ns"),
         _positive(data, "warmup_ns"),

@@ -26,7 +26,7 @@ def median_ns(blocks):
 
 
 def paired(options, candidate, reference, inputs=None, **changes):
-    plan = {"blocks": 4, "block_ns": 200_000, "warmup_ns": 100_000, "deadline_s": DEADLINE_S, **changes}
+    plan = {"loads": 1, "blocks": 4, "block_ns": 200_000, "warmup_ns": 100_000, "deadline_s": DEADLINE_S, **changes}
     plan.update(candidate=candidate, reference=reference, options=options, inputs=inputs)
     return plan
 
@@ -45,6 +45,13 @@ def test_paired_gives_every_raw_sample(agent, options, linear_model, weights, im
     # 400 times the work is no question of timing.
     assert median_ns(result.candidate_blocks_ns) < median_ns(result.reference_blocks_ns)
     assert agent.scratch_files() == []
+
+
+def test_paired_loads_both_models_anew_and_keeps_the_order(agent, options, linear_model, weights):
+    model = agent.put_model(linear_model(weights))
+    result = wire.paired_result(agent.result(wire.MEASURE_PAIRED, **paired(options, model, model, loads=3)))
+    assert len(result.candidate_blocks_ns) == len(result.reference_blocks_ns) == 3 * 4
+    assert len(result.candidate_warmup_ns) >= 3 * 3
 
 
 def test_paired_makes_its_own_inputs_where_none_are_sent(agent, options, linear_model, weights):

@@ -16,7 +16,7 @@ from scbp_host.measuring.session import MeasureSettings
 
 HERE = Path(__file__).parent
 
-QUICK = MeasureSettings(blocks=6, block_s=0.002, warmup_s=0.005, solo_runs=2)
+QUICK = MeasureSettings(loads=2, blocks=4, block_s=0.002, warmup_s=0.005, solo_runs=2)
 
 
 @pytest.fixture(autouse=True)

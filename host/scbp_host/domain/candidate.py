@@ -62,7 +62,7 @@ class ChannelGroup:
 
 @dataclass(frozen=True)
 class Superblock:
-    """Channel groups that share one width modifier; ``resolution`` is the (height, width) most of its layers put out."""
+    """Channel groups that share one width modifier; ``resolution``: the (height, width) most of its layers put out."""
 
     name: str
     resolution: tuple[int, int]

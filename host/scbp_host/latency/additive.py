@@ -1,9 +1,12 @@
 """An additive model of latency, memory or file size over the superblocks' widths.
 
 A convolution's work grows with input channels times output channels, its traffic with either. Summed over a network
-whose superblocks have relative widths w_1..w_K, this gives the terms 1, w_k, w_k^2 and w_k * w_(k-1). It is fitted by
-ridge regression on the *relative* error (each row divided by its measured value), since 0.1 ms is much for a fast
-candidate and little for a slow one.
+whose superblocks have relative widths w_1..w_K, this gives the terms 1, w_k, w_k^2 and w_k * w_(k-1). Where weights
+stop fitting into a processor's caches, latency bends with the size of the whole network, which no sum over superblocks
+can say: for latency, the square and the cube of the network's relative size join the terms.
+
+It is fitted by ridge regression on the *relative* error (each row divided by its measured value), since 0.1 ms is much
+for a fast candidate and little for a slow one.
 """
 
 from __future__ import annotations
@@ -63,29 +66,32 @@ class AdditiveModel:
         self._leverages = leverages
 
     @classmethod
-    def fit(cls, widths: Array, values: Array, penalty: float | None = None) -> AdditiveModel:
+    def fit(
+        cls, widths: Array, values: Array, penalty: float | None = None, sizes: Array | None = None
+    ) -> AdditiveModel:
         """Fit to measurements.
 
         Args:
             widths: ``(n, n_superblocks)`` relative widths in (0, 1].
             values: ``(n,)`` measured, above zero.
             penalty: of the ridge regression; None lets leave-one-out choose.
+            sizes: ``(n,)`` relative size of the whole network in (0, 1]; None leaves its terms out.
 
         Raises:
             ValueError: fewer than two measurements, or a value that is not above zero.
         """
         if len(values) < 2 or len(values) != len(widths) or not np.all(values > 0):
             raise ValueError("expected at least two measurements, all above zero")
-        rows = _terms(widths) / values[:, None]
+        rows = _terms(widths, sizes) / values[:, None]
         if penalty is not None:
             return _ridge(rows, penalty)
         fits = [_ridge(rows, float(own)) for own in _PENALTIES * np.mean(np.sum(rows**2, axis=0))]
         fair = [model for model in fits if float(model._leverages.max()) <= _MAX_LEVERAGE] or fits[-1:]
         return min(fair, key=lambda model: float(np.sum(model._errors**2)))
 
-    def predict(self, widths: Array) -> list[Interval]:
-        """Predict ``(n, n_superblocks)`` relative widths; one interval each."""
-        terms = _terms(widths)
+    def predict(self, widths: Array, sizes: Array | None = None) -> list[Interval]:
+        """Predict ``(n, n_superblocks)`` relative widths, with ``sizes`` where it was fitted with them."""
+        terms = _terms(widths, sizes)
         values = np.maximum(terms @ self._coefficients, 1e-12)
         scaled = terms / values[:, None]
         leverages = np.einsum("ij,jk,ik->i", scaled, self._inverse_gram, scaled)
@@ -115,9 +121,11 @@ class AdditiveModel:
         return sigma * float(stats.t.ppf((1.0 + _CONFIDENCE) / 2.0, freedom))
 
 
-def _terms(widths: Array) -> Array:
-    ones = np.ones((len(widths), 1))
-    return np.concatenate([ones, widths, widths**2, widths[:, 1:] * widths[:, :-1]], axis=1)
+def _terms(widths: Array, sizes: Array | None) -> Array:
+    columns = [np.ones((len(widths), 1)), widths, widths**2, widths[:, 1:] * widths[:, :-1]]
+    if sizes is not None:
+        columns += [sizes[:, None] ** 2, sizes[:, None] ** 3]
+    return np.concatenate(columns, axis=1)
 
 
 def _ridge(rows: Array, penalty: float) -> AdditiveModel:

@@ -15,33 +15,40 @@ CONFIDENCE = 0.95
 Blocks = Sequence[Sequence[int]]
 
 
-def latency_ratio(candidate_blocks: Blocks, reference_blocks: Blocks, random_seed: int) -> Interval:
+def latency_ratio(candidate_blocks: Blocks, reference_blocks: Blocks, random_seed: int, *, loads: int = 1) -> Interval:
     """Return candidate latency / reference latency with its 95 % confidence interval.
 
     Candidate block i and reference block i were taken side by side and share the clock, the heat and the load of their
-    moment, so each pair gives one ratio, of the medians of its two blocks; the value is the median of these ratios. On
-    a busy machine it moved less from session to session than the ratio of the medians over all samples did.
+    moment, so each pair gives one ratio, of the medians of its two blocks. The pairs after one load of the models give
+    the median of theirs, and the value is the geometric mean over the loads: a median would be as noisy as one load.
 
-    The interval is a percentile bootstrap over the pairs (Efron and Tibshirani, An Introduction to the Bootstrap, 1993,
-    chapter 13): 2,000 times, whole pairs are drawn with replacement. All of it happens on logarithms, so exchanging the
-    two models inverts value and bounds.
+    The interval is a percentile bootstrap (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13) in
+    two stages: 2,000 times, loads are drawn with replacement, and pairs within each (Davison and Hinkley, Bootstrap
+    Methods and their Application, 1997, section 3.8). All of it happens on logarithms, so exchanging the two models
+    inverts value and bounds.
 
     Args:
         candidate_blocks: ``(n_blocks, n_samples of the block)`` latencies in ns, above zero, in the order taken.
         reference_blocks: the same for the reference, as many blocks; block i was taken beside the candidate's block i.
         random_seed: of the resampling.
+        loads: how often the models were loaded anew; the blocks are in load order, as many after each.
 
     Raises:
-        ValueError: the numbers of blocks differ, or there is none.
+        ValueError: the numbers of blocks differ, there is none, or they are no multiple of ``loads``.
     """
     count = len(candidate_blocks)
     if count == 0 or count != len(reference_blocks):
         raise ValueError(f"expected pairs of blocks, got {count} and {len(reference_blocks)}")
-    ratios = _log_medians(candidate_blocks) - _log_medians(reference_blocks)
-    draws = np.random.default_rng(random_seed).integers(count, size=(RESAMPLES, count))
+    if count % loads:
+        raise ValueError(f"expected a multiple of {loads} loads, got {count} pairs of blocks")
+    ratios = (_log_medians(candidate_blocks) - _log_medians(reference_blocks)).reshape(loads, -1)
+    random = np.random.default_rng(random_seed)
+    drawn_loads = random.integers(loads, size=(RESAMPLES, loads))
+    drawn_pairs = random.integers(ratios.shape[1], size=(RESAMPLES, *ratios.shape))
+    resampled = np.median(ratios[drawn_loads[:, :, None], drawn_pairs], axis=2).mean(axis=1)
     tail = (1.0 - CONFIDENCE) / 2.0
-    low, high = np.quantile(np.median(ratios[draws], axis=1), [tail, 1.0 - tail])
-    middle = np.median(ratios)
+    low, high = np.quantile(resampled, [tail, 1.0 - tail])
+    middle = np.median(ratios, axis=1).mean()
     # With few pairs the sample's own median can lie a hair outside those of its resamples.
     value, low, high = np.exp([middle, min(low, middle), max(high, middle)])
     return Interval(float(value), float(low), float(high))

@@ -92,30 +92,31 @@ class OneShotSearch:
         measured = [row for row, seen in self._seen.items() if seen.latency_ratio is not None]
         if len(measured) < 2:
             return Proposal((), 0, 0)
-        model = self._fit(measured, [_known(self._seen[row].latency_ratio).value for row in measured])
-        forecast = self._forecast(model, measured)
+        onnx_bytes = self._complete({row: float(_known(self._seen[row].onnx_bytes)) for row in measured})
+        sizes = np.asarray([size.value for size in onnx_bytes])
+        ratios = np.asarray([_known(self._seen[row].latency_ratio).value for row in measured])
+        relative = sizes / sizes.max()
+        model = AdditiveModel.fit(self._widths[measured], ratios, sizes=relative[measured])
+        forecast = self._forecast(model.predict(self._widths, relative), sizes, measured)
         plausible = self._plausible(forecast)
-        untried = [row for row in plausible if self._untried(row)]
+        # A training is worth its minutes only for what is surely faster than the seed.
+        untried = [row for row in plausible if self._untried(row) and forecast.latency[row].high < 1.0]
         chosen = self._by_gain(untried, forecast, count) if self._trained_rows() else []
         chosen = chosen or self._along_latency(untried, forecast, count)
         dropped = len(self._pool) - len(plausible)
         return Proposal(tuple(self._pool[row] for row in chosen), len(plausible), dropped, model.leave_one_out())
 
-    def _fit(self, rows: Sequence[int], values: Sequence[float]) -> AdditiveModel:
-        return AdditiveModel.fit(self._widths[list(rows)], np.asarray(values, dtype=np.float64))
-
-    def _forecast(self, latency_model: AdditiveModel, measured: Sequence[int]) -> _Forecast:
-        latency = latency_model.predict(self._widths)
+    def _forecast(self, latency: list[Interval], sizes: Array, measured: Sequence[int]) -> _Forecast:
         for row in measured:
             latency[row] = _known(self._seen[row].latency_ratio)
         memory = self._complete({row: float(_known(self._seen[row].peak_rss_bytes)) for row in measured})
-        sizes = self._complete({row: float(_known(self._seen[row].onnx_bytes)) for row in measured})
         accuracy, std = self._accuracy()
-        return _Forecast(latency, memory, np.asarray([size.value for size in sizes]), accuracy, std)
+        return _Forecast(latency, memory, sizes, accuracy, std)
 
     def _complete(self, exact: Mapping[int, float]) -> list[Interval]:
         """Predict for every structure a figure that is known exactly for some."""
-        intervals = self._fit(list(exact), list(exact.values())).predict(self._widths)
+        values = np.asarray(list(exact.values()), dtype=np.float64)
+        intervals = AdditiveModel.fit(self._widths[list(exact)], values).predict(self._widths)
         for row, value in exact.items():
             intervals[row] = Interval(value, value, value)
         return intervals

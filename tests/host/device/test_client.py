@@ -54,7 +54,7 @@ def model(sha256: str | Failure) -> wire.ModelRef:
 
 def paired_plan(client: DeviceClient, onnx: bytes, block_s: float = 0.002) -> wire.PairedPlan:
     ref = model(client.ship(onnx, pack=True))
-    return wire.PairedPlan(ref, ref, OPTIONS, None, 4, round(block_s * 1e9), 1_000_000, 60.0)
+    return wire.PairedPlan(ref, ref, OPTIONS, None, 1, 4, round(block_s * 1e9), 1_000_000, 60.0)
 
 
 def test_a_device_is_probed_measured_and_asked(profile: DeviceProfile, make_onnx: MakeOnnx) -> None:

@@ -98,3 +98,14 @@ def test_pairs_are_needed() -> None:
 def test_quantiles_are_over_all_samples() -> None:
     assert quantile_ns([[1, 2, 3], [4, 5]], 0.5) == 3
     assert quantile_ns([[1], [101]], 0.99) == pytest.approx(100)
+
+
+def test_loads_count_alike_and_their_spread_is_in_the_interval() -> None:
+    # Two loads, each as steady as can be, 10 % apart: one load's interval knows nothing of that.
+    reference = [[1000]] * 8
+    candidate = [[500]] * 4 + [[550]] * 4
+    ratio = latency_ratio(candidate, reference, 0, loads=2)
+    assert ratio.value == pytest.approx(np.sqrt(0.5 * 0.55))
+    assert (ratio.low, ratio.high) == pytest.approx((0.5, 0.55))
+    with pytest.raises(ValueError, match="multiple of 3 loads"):
+        latency_ratio(candidate, reference, 0, loads=3)

@@ -65,8 +65,9 @@ def test_a_model_is_measured_beside_the_reference_and_alone(client: CountingClie
     session = make_session(client, make_onnx(8))
     measurement = session.measure(make_onnx(16), pack=True)
     assert isinstance(measurement, Measurement)
-    assert len(measurement.candidate_blocks_ns) == len(measurement.reference_blocks_ns) == QUICK.blocks
-    assert measurement.ratio == latency_ratio(measurement.candidate_blocks_ns, measurement.reference_blocks_ns, 7)
+    blocks = measurement.candidate_blocks_ns, measurement.reference_blocks_ns
+    assert len(blocks[0]) == len(blocks[1]) == QUICK.loads * QUICK.blocks
+    assert measurement.ratio == latency_ratio(*blocks, 7, loads=QUICK.loads)
     assert measurement.peak_rss_bytes > measurement.baseline_rss_bytes > 0
     assert measurement.load_ns > 0
     assert {"before", "after", "solo"} <= set(measurement.conditions)

@@ -3,9 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional
 
-from scbp_host.training.distillation import distillation_loss
+from scbp_host.training.distillation import RememberingTeacher, distillation_loss
 
 STUDENT = torch.tensor([[1.0, -2.0, 0.5], [0.0, 3.0, -1.0]])
 TEACHER = torch.tensor([[2.0, 0.0, -1.0], [-1.0, 1.0, 1.5]])
