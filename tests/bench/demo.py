@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
+import shutil
 import statistics
 import subprocess
 import sys
@@ -22,10 +24,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path, required=True, help="where to write the result")
     parser.add_argument("--quick", action="store_true", help="one random seed instead of three")
+    parser.add_argument("--keep", type=Path, help="where to keep the runs' folders; nowhere by default")
     arguments = parser.parse_args()
     runs = []
     for random_seed in range(1 if arguments.quick else 3):
-        runs.append(run_demo(random_seed))
+        runs.append(run_demo(random_seed, arguments.keep))
         print(json.dumps(runs[-1]), flush=True)
     result = {
         "machine": {"cpu_count": _cpu_count(), "machine": platform.machine(), "python": platform.python_version()},
@@ -41,7 +44,7 @@ def main() -> None:
     print(json.dumps({name: value for name, value in result.items() if name != "runs"}, indent=2))
 
 
-def run_demo(random_seed: int) -> dict[str, Any]:
+def run_demo(random_seed: int, keep: Path | None) -> dict[str, Any]:
     """Run `scbp-host run --device local` in a folder of its own and return its figures."""
     with tempfile.TemporaryDirectory() as folder:
         command = [str(Path(sys.executable).parent / "scbp-host"), "run", "--device", "local", "--json"]
@@ -49,6 +52,8 @@ def run_demo(random_seed: int) -> dict[str, Any]:
         started = time.monotonic()
         done = subprocess.run(command, cwd=folder, check=True, stdout=subprocess.PIPE)
         minutes = (time.monotonic() - started) / 60
+        if keep is not None:
+            shutil.copytree(Path(folder) / "runs", keep, dirs_exist_ok=True)
     summary = json.loads(done.stdout)
     seed, best, model = summary["seed"], summary["best"], summary["latency_model"]
     return {
@@ -74,8 +79,6 @@ def run_demo(random_seed: int) -> dict[str, Any]:
 
 
 def _cpu_count() -> int:
-    import os
-
     return len(os.sched_getaffinity(0))
 
 

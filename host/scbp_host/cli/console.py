@@ -30,14 +30,14 @@ def show_error(error: ScbpError) -> None:
     # soft_wrap: a line that is piped or searched must stay a line.
     err.print(f"[bold red]error:[/] {escape(error.message)}", soft_wrap=True)
     if error.hint:
-        err.print(f"[dim]try:[/] {escape(error.hint)}", soft_wrap=True)
+        err.print(f"[dim]hint:[/] {escape(error.hint)}", soft_wrap=True)
 
 
 def show_internal_error(error: BaseException) -> None:
     """Print one line for a bug, and keep the traceback in a file for the report."""
     path = _write_log("".join(traceback.format_exception(error)))
     err.print(f"[bold red]internal error:[/] {escape(f'{type(error).__name__}: {error}')}", soft_wrap=True)
-    err.print(f"[dim]try:[/] report it with {path}; --resume goes on from the last stage", soft_wrap=True)
+    err.print(f"[dim]hint:[/] report it with {path}; --resume goes on from the last stage", soft_wrap=True)
 
 
 def _write_log(text: str) -> Path:

@@ -99,8 +99,9 @@ class OneShotSearch:
         model = AdditiveModel.fit(self._widths[measured], ratios, sizes=relative[measured])
         forecast = self._forecast(model.predict(self._widths, relative), sizes, measured)
         plausible = self._plausible(forecast)
-        # A training is worth its minutes only for what is surely faster than the seed.
-        untried = [row for row in plausible if self._untried(row) and forecast.latency[row].high < 1.0]
+        untried = [row for row in plausible if self._untried(row)]
+        # A training is worth its minutes for what is surely faster than the seed, as long as there is such.
+        untried = [row for row in untried if forecast.latency[row].high < 1.0] or untried
         chosen = self._by_gain(untried, forecast, count) if self._trained_rows() else []
         chosen = chosen or self._along_latency(untried, forecast, count)
         dropped = len(self._pool) - len(plausible)

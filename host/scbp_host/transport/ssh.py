@@ -80,11 +80,18 @@ only if it says {fingerprint} there, put this line under [ssh] in {source}:
 host_key = "{key}\""""
 
 
-def to_device_error(device: str, error: Exception) -> DeviceError:
-    """Return what an exception of paramiko or its sockets means to the user; raises KeyError for any other."""
+def to_device_error(device: str, error: Exception, where: str = "") -> DeviceError:
+    """Return what an exception of paramiko or its sockets means to the user; raises StopIteration for any other.
+
+    Args:
+        device: the profile's name.
+        error: one of :data:`MEANINGS`, or of a class derived from one.
+        where: the address, for the message.
+    """
     kind, meaning = next(MEANINGS[base] for base in type(error).__mro__ if base in MEANINGS)
     detail = str(error).strip()
-    return kind(f"{device}: {meaning}" + (f" ({detail})" if detail else ""), probe_hint(device))
+    facts = "; ".join(part for part in (where, detail) if part)
+    return kind(f"{device}: {meaning}" + (f" ({facts})" if facts else ""), probe_hint(device))
 
 
 class SshTransport:
@@ -139,7 +146,7 @@ class SshTransport:
             self.close()  # which also frees the thread that is stuck in the call
             raise
         except _PARAMIKO_ERRORS as error:
-            raise to_device_error(self._device, error) from error
+            raise to_device_error(self._device, error, f"{self._address.host}:{self._address.port}") from error
 
     def _connect(self) -> None:
         connection = socket.create_connection((self._address.host, self._address.port), _STEP_S)

@@ -217,7 +217,7 @@ def test_a_board_that_refuses_the_connection_is_exit_3_with_the_next_command(ref
     for arguments in (("devices", "probe", "board.toml"), ("run", "--device", "board.toml")):
         line, err = refused(3, *arguments)
         assert line.startswith("error: board: ")
-        assert "try: run: scbp-host devices probe" in err
+        assert "hint: run: scbp-host devices probe" in err
         assert nothing_was_begun(cwd)
 
 
