@@ -22,7 +22,8 @@ check: $(STAMP)
 
 # Timings: run them alone on the machine.
 bench: $(STAMP)
-	$(BIN)/python tests/bench/demo.py --json docs/bench/demo.json
+	$(BIN)/python tests/bench/demo.py --json docs/bench/demo.json --keep .bench
+	$(BIN)/python tests/bench/latency_model.py .bench/*/scbp.sqlite --json docs/bench/latency_model.json
 	$(BIN)/python tests/bench/repeatability.py --json docs/bench/repeatability.json
 
 # Debian splits ensurepip off into python3-venv: installed by root, named to everybody else.

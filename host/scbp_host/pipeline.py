@@ -19,7 +19,7 @@ from scbp_host.device.client import open_device
 from scbp_host.domain.candidate import Candidate, SeedSpec
 from scbp_host.domain.outcome import Failure
 from scbp_host.errors import StoreError, UsageError
-from scbp_host.events import Listener, Progress, StageFinished, StageStarted, Warned
+from scbp_host.events import Listener, Progress, StageFinished, StageStarted
 from scbp_host.measuring.session import MeasureSettings
 from scbp_host.profiles import load_profile
 from scbp_host.report import Summary, write_html, write_summary
@@ -36,9 +36,10 @@ from scbp_host.stages.seed import trained_seed
 from scbp_host.stages.space import acknowledge_space, make_pool, make_space, seed_candidate
 from scbp_host.stages.structures import StructureBench
 from scbp_host.stages.summary import budgets_of, summarise
+from scbp_host.stages.surroundings import acknowledge_surroundings
 from scbp_host.stages.trainings import Trainings
 from scbp_host.store import RunStatus, Store
-from scbp_host.tasks.base import Split, Task
+from scbp_host.tasks.base import Split
 from scbp_host.tasks.datasets import load_task
 from scbp_host.transport.base import open_transport
 
@@ -89,7 +90,7 @@ def run(
         context = RunContext(
             config, profile, client, task, spec, ledger, artifacts, settings or MeasureSettings(), listen
         )
-        _acknowledge_surroundings(context)
+        acknowledge_surroundings(context)
         acknowledge_space(ledger, space)
         _Loop(context, store, space).run()
         return _conclude(context, store)
@@ -240,58 +241,12 @@ def _conclude(context: RunContext, store: Store) -> RunResult:
     return RunResult(context.artifacts.folder, summary)
 
 
-def _acknowledge_surroundings(context: RunContext) -> None:
-    """Record device and data, and refuse to go on with a run on another device or other data."""
-    probe = context.ledger.must("probe", "device", lambda: _probe_payload(context))
-    runtime = context.profile.runtime
-    now, then = context.client.info.runtimes[runtime], probe["record"]["runtime_version"]
-    if now != then:
-        raise UsageError(
-            f"{context.profile.name}: {runtime} is {now}, the run began with {then}; their latencies do not compare",
-            "start a new run, without --resume",
-        )
-    data = context.ledger.must("data", "task", lambda: _data_payload(context.task))
-    if data["split_sha256"] != context.task.split_sha256:
-        raise UsageError(f"data {context.task.name}: changed since the run began", "start a new run, without --resume")
-    for warning in context.client.warnings:
-        context.listen(Warned(warning))
-
-
-def _probe_payload(context: RunContext) -> Payload:
-    profile, info = context.profile, context.client.info
-    return {
-        "record": {
-            "name": profile.name,
-            "title": profile.title,
-            "board": info.board,
-            "os_release": info.os_release,
-            "python": info.python,
-            "runtime": profile.runtime,
-            "runtime_version": info.runtimes[profile.runtime],
-            "transport": profile.transport,
-            "threads": profile.threads,
-            "agent_sha256": info.agent_sha256,
-            "facts": info.facts,
-        },
-        "warnings": list(context.client.warnings),
-        "bytes_shipped": context.client.bytes_shipped,
-    }
-
-
-def _data_payload(task: Task) -> Payload:
-    return {
-        "name": task.name,
-        "split_sha256": task.split_sha256,
-        **asdict(task.sizes),
-        "class_names": list(task.class_names),
-    }
-
-
 def _proposal_payload(number: int, proposal: Proposal) -> Payload:
     model = None
     if proposal.model is not None:
         model = asdict(proposal.model)
         model["interval_coverage"] = model.pop("coverage")
+        model["reference_weight"] = proposal.reference_weight
     return {
         "round": number,
         "candidates": [candidate.to_json() for candidate in proposal.candidates],

@@ -53,7 +53,7 @@ def run_demo(random_seed: int, keep: Path | None) -> dict[str, Any]:
         done = subprocess.run(command, cwd=folder, check=True, stdout=subprocess.PIPE)
         minutes = (time.monotonic() - started) / 60
         if keep is not None:
-            shutil.copytree(Path(folder) / "runs", keep, dirs_exist_ok=True)
+            shutil.copytree(Path(folder) / "runs", keep / str(random_seed), dirs_exist_ok=True)
     summary = json.loads(done.stdout)
     seed, best, model = summary["seed"], summary["best"], summary["latency_model"]
     return {

@@ -87,7 +87,12 @@ class AdditiveModel:
             return _ridge(rows, penalty)
         fits = [_ridge(rows, float(own)) for own in _PENALTIES * np.mean(np.sum(rows**2, axis=0))]
         fair = [model for model in fits if float(model._leverages.max()) <= _MAX_LEVERAGE] or fits[-1:]
-        return min(fair, key=lambda model: float(np.sum(model._errors**2)))
+        return min(fair, key=lambda model: model.squared_error)
+
+    @property
+    def squared_error(self) -> float:
+        """Mean squared leave-one-out error, relative to what was measured."""
+        return float(np.mean(self._errors**2))
 
     def predict(self, widths: Array, sizes: Array | None = None) -> list[Interval]:
         """Predict ``(n, n_superblocks)`` relative widths, with ``sizes`` where it was fitted with them."""

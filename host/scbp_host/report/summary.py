@@ -140,6 +140,7 @@ class LatencyModelRecord(_Record):
     within_10_percent: float
     largest_error: float
     interval_coverage: float | None = None
+    reference_weight: float | None = None
 
 
 class RoundRecord(_Record):

@@ -26,6 +26,8 @@ class Observation:
     Attributes:
         candidate: which.
         latency_ratio: to the seed, with its interval; None where the measurement failed.
+        latency_p10_ns: 10 % quantile of the candidate's own samples in that measurement.
+        reference_p10_ns: the same of the seed's, taken in turns with it.
         peak_rss_bytes: None where the measurement failed.
         onnx_bytes: None where the export failed.
         val_top1: None until it is trained.
@@ -38,6 +40,8 @@ class Observation:
     onnx_bytes: int | None = None
     val_top1: float | None = None
     failed: bool = False
+    latency_p10_ns: float | None = None
+    reference_p10_ns: float | None = None
 
 
 @dataclass(frozen=True)
@@ -64,12 +68,14 @@ class Proposal:
         plausible: structures that can still be on the front within the limits.
         dropped: structures that cannot.
         model: leave-one-out quality of the latency model; None before there is one.
+        reference_weight: how much of the reference's own movement the model divides out; see ``latency/pairing.py``.
     """
 
     candidates: tuple[Candidate, ...]
     plausible: int
     dropped: int
     model: LeaveOneOut | None = None
+    reference_weight: float | None = None
 
 
 class Strategy(Protocol):

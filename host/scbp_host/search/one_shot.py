@@ -14,6 +14,7 @@ from sklearn.linear_model import BayesianRidge
 from scbp_host.domain.candidate import Candidate
 from scbp_host.domain.measurement import Interval
 from scbp_host.latency.additive import AdditiveModel
+from scbp_host.latency.pairing import PairedLatencies, fit_paired
 from scbp_host.search.base import Limits, Observation, Proposal, Purpose
 from scbp_host.search.design import maximin
 
@@ -94,9 +95,16 @@ class OneShotSearch:
             return Proposal((), 0, 0)
         onnx_bytes = self._complete({row: float(_known(self._seen[row].onnx_bytes)) for row in measured})
         sizes = np.asarray([size.value for size in onnx_bytes])
-        ratios = np.asarray([_known(self._seen[row].latency_ratio).value for row in measured])
         relative = sizes / sizes.max()
-        model = AdditiveModel.fit(self._widths[measured], ratios, sizes=relative[measured])
+        model, weight = fit_paired(
+            self._widths[measured],
+            PairedLatencies(
+                np.asarray([_known(self._seen[row].latency_ratio).value for row in measured]),
+                np.asarray([_known(self._seen[row].latency_p10_ns) for row in measured]),
+                np.asarray([_known(self._seen[row].reference_p10_ns) for row in measured]),
+            ),
+            relative[measured],
+        )
         forecast = self._forecast(model.predict(self._widths, relative), sizes, measured)
         plausible = self._plausible(forecast)
         untried = [row for row in plausible if self._untried(row)]
@@ -105,7 +113,8 @@ class OneShotSearch:
         chosen = self._by_gain(untried, forecast, count) if self._trained_rows() else []
         chosen = chosen or self._along_latency(untried, forecast, count)
         dropped = len(self._pool) - len(plausible)
-        return Proposal(tuple(self._pool[row] for row in chosen), len(plausible), dropped, model.leave_one_out())
+        candidates = tuple(self._pool[row] for row in chosen)
+        return Proposal(candidates, len(plausible), dropped, model.leave_one_out(), weight)
 
     def _forecast(self, latency: list[Interval], sizes: Array, measured: Sequence[int]) -> _Forecast:
         for row in measured:

@@ -76,6 +76,8 @@ class Known:
             self.figure("onnx_bytes"),
             self.val_top1,
             self.failure is not None,
+            quantile_ns(measurement.candidate_blocks_ns, 0.1),
+            quantile_ns(measurement.reference_blocks_ns, 0.1),
         )
 
 

@@ -165,7 +165,7 @@ def sample():
         candidates=(*structures, failed_record()),
         budgets=BudgetRecord(latency_ms=1.2, max_accuracy_drop=0.01),
         latency_model=LatencyModelRecord(
-            measured=35, within_10_percent=0.943, largest_error=0.117, interval_coverage=0.97
+            measured=35, within_10_percent=0.943, largest_error=0.117, interval_coverage=0.97, reference_weight=0.25
         ),
         rounds=(
             RoundRecord(round=1, proposed=32, measured=31, trained=4, dropped=212),

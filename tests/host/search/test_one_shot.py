@@ -36,7 +36,19 @@ def size(candidate):
 def observed(candidate, ratio=None, **known):
     value = latency(candidate) if ratio is None else ratio
     interval = Interval(value, 0.995 * value, 1.005 * value)
-    return Observation(candidate, interval, 20_000_000 + 100 * size(candidate), size(candidate), **known)
+    return seen(candidate, interval, 20_000_000 + 100 * size(candidate), size(candidate), **known)
+
+
+def seen(candidate, interval, peak_rss_bytes, onnx_bytes, **known):
+    return Observation(
+        candidate,
+        interval,
+        peak_rss_bytes,
+        onnx_bytes,
+        latency_p10_ns=1e6 * interval.value,
+        reference_p10_ns=1e6,
+        **known,
+    )
 
 
 def search(limits=NO_LIMITS, importance=IMPORTANCE, random_seed=0):
@@ -87,10 +99,10 @@ def test_what_cannot_be_fast_enough_is_dropped_measured_or_not():
 def test_an_interval_that_reaches_below_the_limit_is_no_reason_to_drop():
     own = search(Limits(latency_ratio=0.5))
     noisy = Interval(0.6, 0.45, 0.75)
-    own.observe([Observation(candidate, noisy, 30_000_000, size(candidate)) for candidate in POOL])
+    own.observe([seen(candidate, noisy, 30_000_000, size(candidate)) for candidate in POOL])
     assert own.propose(Purpose.TRAIN, 1).plausible == len(POOL)
     slow = Interval(0.6, 0.51, 0.75)
-    own.observe([Observation(candidate, slow, 30_000_000, size(candidate)) for candidate in POOL])
+    own.observe([seen(candidate, slow, 30_000_000, size(candidate)) for candidate in POOL])
     assert own.propose(Purpose.TRAIN, 1).plausible == 0
 
 
@@ -106,10 +118,10 @@ def test_the_beaten_are_dropped():
     """On a staircase a narrower structure may be slower than one that also keeps more of what matters."""
     beaten, better = POOL[-1], POOL[-2]  # 0.25/0.25/0.25 and 0.25/0.25/0.5
     own = search()
-    same_size = [Observation(cand, Interval(0.9, 0.89, 0.91), 30_000_000, 5000) for cand in POOL]
+    same_size = [seen(cand, Interval(0.9, 0.89, 0.91), 30_000_000, 5000) for cand in POOL]
     own.observe(same_size)
     assert own.propose(Purpose.TRAIN, 1).plausible == len(POOL)
-    own.observe([Observation(better, Interval(0.2, 0.19, 0.21), 30_000_000, 5000)])
+    own.observe([seen(better, Interval(0.2, 0.19, 0.21), 30_000_000, 5000)])
     kept = {candidate.structure_id for candidate in own.propose(Purpose.TRAIN, len(POOL)).candidates}
     assert better.structure_id in kept
     assert beaten.structure_id not in kept

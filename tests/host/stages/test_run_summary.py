@@ -6,7 +6,13 @@ from scbp_host.ranking.budgets import Budgets
 from scbp_host.report.summary import RoundRecord, Summary
 from scbp_host.stages.summary import summarise
 
-LOO = {"measured": 2, "within_10_percent": 1.0, "largest_error": 0.05, "interval_coverage": 0.9}
+LOO = {
+    "measured": 2,
+    "within_10_percent": 1.0,
+    "largest_error": 0.05,
+    "interval_coverage": 0.9,
+    "reference_weight": 0.5,
+}
 CRASHED = Failure(FailureKind.WORKER_CRASHED, "the worker ended with signal 11", "run it again")
 
 

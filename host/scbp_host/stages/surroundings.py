@@ -1,0 +1,58 @@
+"""What a run is bound to: the device that measures and the data that judge."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from scbp_host.errors import UsageError
+from scbp_host.events import Warned
+from scbp_host.stages.context import RunContext
+from scbp_host.stages.ledger import Payload
+from scbp_host.tasks.base import Task
+
+
+def acknowledge_surroundings(context: RunContext) -> None:
+    """Record device and data, and refuse to go on with a run on another device or other data."""
+    probe = context.ledger.must("probe", "device", lambda: _probe_payload(context))
+    runtime = context.profile.runtime
+    now, then = context.client.info.runtimes[runtime], probe["record"]["runtime_version"]
+    if now != then:
+        raise UsageError(
+            f"{context.profile.name}: {runtime} is {now}, the run began with {then}; their latencies do not compare",
+            "start a new run, without --resume",
+        )
+    data = context.ledger.must("data", "task", lambda: _data_payload(context.task))
+    if data["split_sha256"] != context.task.split_sha256:
+        raise UsageError(f"data {context.task.name}: changed since the run began", "start a new run, without --resume")
+    for warning in context.client.warnings:
+        context.listen(Warned(warning))
+
+
+def _probe_payload(context: RunContext) -> Payload:
+    profile, info = context.profile, context.client.info
+    return {
+        "record": {
+            "name": profile.name,
+            "title": profile.title,
+            "board": info.board,
+            "os_release": info.os_release,
+            "python": info.python,
+            "runtime": profile.runtime,
+            "runtime_version": info.runtimes[profile.runtime],
+            "transport": profile.transport,
+            "threads": profile.threads,
+            "agent_sha256": info.agent_sha256,
+            "facts": info.facts,
+        },
+        "warnings": list(context.client.warnings),
+        "bytes_shipped": context.client.bytes_shipped,
+    }
+
+
+def _data_payload(task: Task) -> Payload:
+    return {
+        "name": task.name,
+        "split_sha256": task.split_sha256,
+        **asdict(task.sizes),
+        "class_names": list(task.class_names),
+    }
