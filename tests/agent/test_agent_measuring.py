@@ -54,6 +54,15 @@ def test_paired_loads_both_models_anew_and_keeps_the_order(agent, options, linea
     assert len(result.candidate_warmup_ns) >= 3 * 3
 
 
+def test_paired_never_mixes_the_models_up_whoever_leads(agent, options, linear_model, weights):
+    small = agent.put_model(linear_model(weights))
+    large = agent.put_model(linear_model(np.tile(weights, 400)))
+    result = wire.paired_result(agent.result(wire.MEASURE_PAIRED, **paired(options, small, large, loads=2)))
+    for load in (slice(0, 4), slice(4, 8)):
+        # 400 times the work is no question of timing.
+        assert median_ns(result.candidate_blocks_ns[load]) < median_ns(result.reference_blocks_ns[load])
+
+
 def test_paired_makes_its_own_inputs_where_none_are_sent(agent, options, linear_model, weights):
     model = agent.put_model(linear_model(weights))
     wire.paired_result(agent.result(wire.MEASURE_PAIRED, **paired(options, model, model)))
