@@ -27,7 +27,7 @@ WEIGHTS_FILE = "weights.safetensors"
 
 
 @dataclass(frozen=True)
-class _Cut:
+class Cut:
     """Which output channels of ``conv`` go, with all that is coupled to them; ``layers`` then have ``width`` left."""
 
     conv: nn.Conv2d
@@ -54,13 +54,25 @@ def derive(candidate: Candidate, source: nn.Module | None = None) -> nn.Module:
     spec = candidate.seed
     module = build_seed(spec, random_seed=0) if source is None else copy.deepcopy(source).cpu().eval()
     graph = trace(module, spec.input_shape)
-    # All choices are made on the whole network: pruning one group changes its neighbours' norms.
-    cuts = [_plan(graph, _conv(module, name), width, source is not None) for name, width in candidate.widths]
+    cuts = plan_cuts(graph, module, candidate, by_importance=source is not None)
+    apply_cuts(graph, cuts)
+    verify(module, candidate, cuts)
+    return module
+
+
+def plan_cuts(graph: Any, module: nn.Module, candidate: Candidate, *, by_importance: bool) -> list[Cut]:
+    """Choose the channels to remove from every group of ``module``, whose DepGraph is ``graph``.
+
+    All choices are made on the whole network: pruning one group changes its neighbours' norms.
+    """
+    return [_plan(graph, _conv(module, name), width, by_importance) for name, width in candidate.widths]
+
+
+def apply_cuts(graph: Any, cuts: list[Cut]) -> None:
+    """Remove the chosen channels, and all that is coupled to them, in place."""
     for cut in cuts:
         if cut.channels:
             pruning_group(graph, cut.conv, cut.channels).prune()
-    _verify(module, candidate, cuts)
-    return module
 
 
 def importance_curves(source: nn.Module, spec: SeedSpec) -> dict[str, NDArray[np.float64]]:
@@ -126,7 +138,7 @@ def _conv(module: nn.Module, name: str) -> nn.Conv2d:
     return conv
 
 
-def _plan(graph: Any, conv: nn.Conv2d, width: int, by_importance: bool) -> _Cut:
+def _plan(graph: Any, conv: nn.Conv2d, width: int, by_importance: bool) -> Cut:
     if not 1 <= width <= conv.out_channels:
         name = graph._module2name[conv]
         raise ModelError(f"layer {name!r}: expected a width from 1 to {conv.out_channels}, got {width}")
@@ -136,7 +148,7 @@ def _plan(graph: Any, conv: nn.Conv2d, width: int, by_importance: bool) -> _Cut:
         if isinstance(dep.target.module, nn.Conv2d) and graph.is_out_channel_pruning_fn(dep.handler)
     ]
     ranked = _ascending(graph, conv) if by_importance else reversed(range(conv.out_channels))
-    return _Cut(conv, layers, sorted(itertools.islice(ranked, conv.out_channels - width)), width)
+    return Cut(conv, layers, sorted(itertools.islice(ranked, conv.out_channels - width)), width)
 
 
 def _ascending(graph: Any, conv: nn.Conv2d) -> Iterator[int]:
@@ -157,7 +169,8 @@ def _kept_share(scores: NDArray[np.float32]) -> NDArray[np.float64]:
     return share
 
 
-def _verify(module: nn.Module, candidate: Candidate, cuts: list[_Cut]) -> None:
+def verify(module: nn.Module, candidate: Candidate, cuts: list[Cut]) -> None:
+    """Raise ModelError unless every layer came out at its width and ``module`` runs."""
     name = f"{candidate.seed.factory} {candidate.structure_id}"
     layer_names = {layer: layer_name for layer_name, layer in module.named_modules()}
     for cut in cuts:
