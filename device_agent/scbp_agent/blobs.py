@@ -35,18 +35,21 @@ class BlobStore(object):
     Args:
         workdir: an absolute path; its folders are made by :meth:`open`.
         limit_bytes: what ``blobs/`` may hold, packed. Beyond it the longest unused go.
+
+    Attributes:
+        scratch: this session's folder; gone when the session ends.
     """
 
     def __init__(self, workdir: str, limit_bytes: int = DEFAULT_LIMIT_BYTES) -> None:
         self._incoming = os.path.join(workdir, "incoming")
         self._blobs = os.path.join(workdir, "blobs")
         self._scratch_root = os.path.join(workdir, "scratch")
-        self._scratch = os.path.join(self._scratch_root, str(os.getpid()))
+        self.scratch = os.path.join(self._scratch_root, str(os.getpid()))
         self._limit_bytes = limit_bytes
 
     def open(self) -> None:
         """Make the folders, and sweep out what sessions that died have left."""
-        for folder in (self._incoming, self._blobs, self._scratch):
+        for folder in (self._incoming, self._blobs, self.scratch):
             os.makedirs(folder, exist_ok=True)
         for name in os.listdir(self._scratch_root):
             if not _is_running(name):
@@ -57,7 +60,7 @@ class BlobStore(object):
 
     def close(self) -> None:
         """Delete this session's scratch."""
-        shutil.rmtree(self._scratch, ignore_errors=True)
+        shutil.rmtree(self.scratch, ignore_errors=True)
 
     def missing(self, hashes: List[str]) -> List[str]:
         """Return those of ``hashes`` that are not here; those that are count as used just now."""
@@ -101,7 +104,7 @@ class BlobStore(object):
         if blob is None:
             message = "blob %s is not on this board" % sha256
             raise wire.AgentFailure(wire.BLOB_MISSING, message, "send it with admit", transient=True)
-        path = blob.path if blob.encoding == wire.RAW else os.path.join(self._scratch, sha256)
+        path = blob.path if blob.encoding == wire.RAW else os.path.join(self.scratch, sha256)
         try:
             self._unpack(blob, sha256, path)
             yield path

@@ -4,6 +4,7 @@ import gc
 import os
 import signal
 import sys
+import tempfile
 from contextlib import ExitStack
 from typing import Any, Callable, Dict, NamedTuple, Optional
 
@@ -13,8 +14,9 @@ from scbp_agent.runtimes import base
 
 _PR_SET_PDEATHSIG = 1
 
-Job = NamedTuple("Job", [("plan", Dict[str, Any]), ("files", Dict[str, str])])
-Job.__doc__ = """A plan as it came over the wire, and the path of each verified blob it names, by SHA-256."""
+Job = NamedTuple("Job", [("plan", Dict[str, Any]), ("files", Dict[str, str]), ("scratch", str)])
+Job.__doc__ = """A plan as it came over the wire, the path of each verified blob it names, by SHA-256, and a folder to
+write in, which goes with the session."""
 
 
 def main(parent_pid: int) -> None:
@@ -101,6 +103,18 @@ def _solo(job: Dict[str, Any]) -> wire.SoloResult:
     return wire.SoloResult(load_ns, runs_ns, baseline_rss_bytes, peak_rss_bytes, conditions)
 
 
+def _layers(job: Dict[str, Any]) -> wire.LayersResult:
+    plan = wire.layers_plan(job["plan"])
+    batch = _batch(plan.inputs, job["files"])
+    before = read_conditions()
+    with tempfile.TemporaryDirectory(dir=job["scratch"]) as folder:
+        model = base.open_profiled(plan.model.format, _paths(plan.model, job["files"]), plan.options, folder)
+        with model:
+            timing.time_runs(timing.Subject(model.run, tensors.entries(batch, model)), plan.warmup_runs + plan.runs)
+            nodes = model.node_times(plan.runs)
+    return wire.LayersResult(nodes, {"before": before, "after": read_conditions()})
+
+
 def _infer(job: Dict[str, Any]) -> wire.InferResult:
     plan = wire.infer_plan(job["plan"])
     batch = tensors.read(plan.inputs, job["files"])
@@ -113,8 +127,11 @@ def _infer(job: Dict[str, Any]) -> wire.InferResult:
 
 
 def _open(model: wire.ModelRef, options: wire.RuntimeOptions, files: Dict[str, str]) -> base.Model:
-    paths = {role: files[sha256] for role, sha256 in model.blobs.items()}
-    return base.open_model(model.format, paths, options)
+    return base.open_model(model.format, _paths(model, files), options)
+
+
+def _paths(model: wire.ModelRef, files: Dict[str, str]) -> Dict[str, str]:
+    return {role: files[sha256] for role, sha256 in model.blobs.items()}
 
 
 def _batch(tensor: Optional[wire.TensorRef], files: Dict[str, str]) -> Optional[tensors.Array]:
@@ -149,5 +166,6 @@ JOBS: Dict[str, Callable[[Dict[str, Any]], Any]] = {
     "probe": _probe,
     "paired": _paired,
     "solo": _solo,
+    "layers": _layers,
     "infer": _infer,
 }

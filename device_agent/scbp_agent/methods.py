@@ -34,6 +34,7 @@ class Methods(object):
             wire.ADMIT: self._admit,
             wire.MEASURE_PAIRED: self._measure_paired,
             wire.MEASURE_SOLO: self._measure_solo,
+            wire.MEASURE_LAYERS: self._measure_layers,
             wire.INFER: self._infer,
         }
 
@@ -60,6 +61,10 @@ class Methods(object):
         plan = wire.solo_plan(params)
         return self._work("solo", params, plan, _hashes([plan.model], [plan.inputs]))
 
+    def _measure_layers(self, params: Dict[str, Any]) -> Dict[str, Any]:
+        plan = wire.layers_plan(params)
+        return self._work("layers", params, plan, _hashes([plan.model], [plan.inputs]))
+
     def _infer(self, params: Dict[str, Any]) -> Dict[str, Any]:
         plan = wire.infer_plan(params)
         return self._work("infer", params, plan, _hashes([plan.model], [plan.inputs, plan.expected]))
@@ -69,7 +74,9 @@ class Methods(object):
         if not (plan.deadline_s > 0 and math.isfinite(plan.deadline_s)):
             raise wire.WireError("field 'deadline_s': expected seconds above 0, got %r" % plan.deadline_s)
         with self._files(hashes) as files:
-            return self._supervisor.run(kind, {"plan": params, "files": files}, plan.deadline_s)
+            return self._supervisor.run(
+                kind, {"plan": params, "files": files, "scratch": self._blobs.scratch}, plan.deadline_s
+            )
 
     @contextlib.contextmanager
     def _files(self, hashes: Iterable[str]) -> Iterator[Dict[str, str]]:

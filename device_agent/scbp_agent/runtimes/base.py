@@ -1,6 +1,7 @@
 """What a runtime is to the agent, and the table of those there are.
 
-A new runtime is one module with ``version()`` and ``open_model(format, paths, options)``, and one line in RUNTIMES.
+A new runtime is one module with ``version()`` and ``open_model(format, paths, options)``, and one line in RUNTIMES. One
+that can tell the time of single nodes has ``open_profiled(format, paths, options, folder)`` as well.
 """
 
 import importlib
@@ -37,6 +38,14 @@ class Model(object):
         raise NotImplementedError
 
 
+class ProfiledModel(Model):
+    """A model whose runtime notes the time of every node, which makes each run slower."""
+
+    def node_times(self, runs: int) -> List[wire.NodeTime]:
+        """End the profile; returns each node's median over the last ``runs`` runs, in the order executed."""
+        raise NotImplementedError
+
+
 def require(name: str) -> str:
     """Return the module of a runtime; raises CAPABILITY_MISSING with the names that there are."""
     if name in RUNTIMES:
@@ -67,6 +76,20 @@ def open_model(format_name: str, paths: Dict[str, str], options: wire.RuntimeOpt
     """
     model = load(options.runtime).open_model(format_name, paths, options)
     assert isinstance(model, Model)
+    return model
+
+
+def open_profiled(format_name: str, paths: Dict[str, str], options: wire.RuntimeOptions, folder: str) -> ProfiledModel:
+    """Return a model as :func:`open_model` does, whose profile is written to ``folder``.
+
+    Raises:
+        AgentFailure: CAPABILITY_MISSING, also for a runtime that cannot tell the time of single nodes.
+    """
+    runtime = load(options.runtime)
+    if not hasattr(runtime, "open_profiled"):
+        raise wire.AgentFailure(wire.CAPABILITY_MISSING, "%s cannot tell the time of single nodes" % options.runtime)
+    model = runtime.open_profiled(format_name, paths, options, folder)
+    assert isinstance(model, ProfiledModel)
     return model
 
 

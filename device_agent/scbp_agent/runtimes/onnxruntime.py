@@ -1,10 +1,13 @@
 """ONNX models on the CPU with onnxruntime, 1.10 (the last for Python 3.6) to 1.31 and on."""
 
 import importlib
+import json
+import os
 from typing import Any, Dict, List
 
 from scbp_agent import wire
 from scbp_agent.runtimes import base
+from scbp_agent.runtimes.onnxruntime_profile import node_times
 
 # onnxruntime's names of tensor types -> numpy's.
 _DTYPES = {
@@ -26,12 +29,24 @@ def version() -> str:
 
 def open_model(format_name: str, paths: Dict[str, str], options: wire.RuntimeOptions) -> base.Model:
     """Return the ONNX file in role ``model``; raises CAPABILITY_MISSING for another format."""
+    _check(format_name, paths)
+    return OnnxModel(paths["model"], options.threads)
+
+
+def open_profiled(
+    format_name: str, paths: Dict[str, str], options: wire.RuntimeOptions, folder: str
+) -> base.ProfiledModel:
+    """Return the ONNX file in role ``model``, profiled into ``folder``; raises CAPABILITY_MISSING as above."""
+    _check(format_name, paths)
+    return ProfiledOnnxModel(paths["model"], options.threads, folder)
+
+
+def _check(format_name: str, paths: Dict[str, str]) -> None:
     if format_name != "onnx":
         message = "onnxruntime runs onnx, not %r" % format_name
         raise wire.AgentFailure(wire.CAPABILITY_MISSING, message)
     if set(paths) != {"model"}:
         raise wire.AgentFailure(wire.BAD_REQUEST, "onnx needs one blob, 'model'; got %s" % sorted(paths))
-    return OnnxModel(paths["model"], options.threads)
 
 
 class OnnxModel(base.Model):
@@ -47,7 +62,7 @@ class OnnxModel(base.Model):
         library = _library()
         try:
             self._session = library.InferenceSession(
-                self._path, _session_options(library, self._threads), providers=["CPUExecutionProvider"]
+                self._path, self._options(library), providers=["CPUExecutionProvider"]
             )
         except MemoryError:
             raise
@@ -68,6 +83,9 @@ class OnnxModel(base.Model):
         except Exception as error:  # noqa: BLE001 - as above
             raise _load_failure(str(error), self._path)
 
+    def _options(self, library: Any) -> Any:
+        return _session_options(library, self._threads)
+
     def _describe_input(self, inputs: List[Any]) -> None:
         if len(inputs) != 1 or inputs[0].type not in _DTYPES:
             got = ", ".join("%s %s" % (entry.name, entry.type) for entry in inputs)
@@ -76,6 +94,25 @@ class OnnxModel(base.Model):
         self.dtype = _DTYPES[inputs[0].type]
         # A free size is a name (or None) to onnxruntime.
         self.input_shape = tuple(size if isinstance(size, int) and size > 0 else None for size in inputs[0].shape)
+
+
+class ProfiledOnnxModel(OnnxModel, base.ProfiledModel):
+    """An InferenceSession that writes onnxruntime's profile."""
+
+    def __init__(self, path: str, threads: int, folder: str) -> None:
+        super().__init__(path, threads)
+        self._folder = folder
+
+    def node_times(self, runs: int) -> List[wire.NodeTime]:
+        """End the profile and read it."""
+        with open(self._session.end_profiling(), "rb") as profile:
+            return node_times(json.loads(profile.read().decode("utf-8")), runs)
+
+    def _options(self, library: Any) -> Any:
+        options = super()._options(library)
+        options.enable_profiling = True
+        options.profile_file_prefix = os.path.join(self._folder, "profile")
+        return options
 
 
 def _library() -> Any:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
 from scbp_host.cli.console import out, print_json
-from scbp_host.domain.measurement import Measurement
+from scbp_host.domain.measurement import Measurement, NodeLatency
 from scbp_host.domain.outcome import Failure
 from scbp_host.errors import DeviceError, ModelError
 from scbp_host.profiles import load_profile
+
+T = TypeVar("T")
 
 _NOT_DEVICE = frozenset({"BAD_MODEL"})
 
@@ -24,10 +27,12 @@ def measure(
     reference: Annotated[
         Path | None, typer.Option(help="Another ONNX to pair with; itself where none is given.")
     ] = None,
+    layers: Annotated[bool, typer.Option("--layers", help="Time every node as well, in a run of its own.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
 ) -> None:
     """Measure latency and memory of a model, paired with a reference."""
     from scbp_host.device.client import open_device
+    from scbp_host.measuring.layers import measure_layers
     from scbp_host.measuring.session import MeasureSettings, MeasuringSession
 
     profile = load_profile(device)
@@ -36,12 +41,23 @@ def measure(
     with open_device(profile) as client:
         client.require_runtime(profile.runtime)
         session = MeasuringSession(client, MeasureSettings(), profile.runtime, profile.threads, paired_with, None, 0)
-        outcome = session.measure(content, pack=False)
+        measured = _need(model, session.measure(content, pack=False))
+        nodes = _need(model, measure_layers(client, content, None, pack=False)) if layers else ()
+    facts, rows = _facts(measured), {"layers": _rows(nodes)} if layers else {}
+    if json:
+        print_json({"model": str(model), "device": profile.name, **facts, **rows})
+        return
+    _show(model, facts)
+    if layers:
+        _show_layers(rows["layers"])
+
+
+def _need(model: Path, outcome: T | Failure) -> T:
+    """Return what was measured; raises the error that a failure is to the user."""
     if isinstance(outcome, Failure):
         kind = ModelError if outcome.kind in _NOT_DEVICE else DeviceError
         raise kind(f"{model}: {outcome.kind}: {outcome.message}", outcome.hint)
-    facts = _facts(outcome)
-    print_json({"model": str(model), "device": profile.name, **facts}) if json else _show(model, facts)
+    return outcome
 
 
 def _read_onnx(path: Path) -> bytes:
@@ -89,3 +105,29 @@ def _show(model: Path, facts: dict[str, Any]) -> None:
             text = f"{value:.4g}" if isinstance(value, float) else str(value)
         table.add_row(name, escape(text))
     out.print(table)
+
+
+def _rows(nodes: Sequence[NodeLatency]) -> list[dict[str, Any]]:
+    total_ns = sum(node.latency_ns for node in nodes) or 1
+    return [
+        {
+            "name": node.name,
+            "op_type": node.op_type,
+            "latency_ms": node.latency_ns / 1e6,
+            "share": node.latency_ns / total_ns,
+        }
+        for node in nodes
+    ]
+
+
+def _show_layers(rows: Sequence[dict[str, Any]]) -> None:
+    table = Table()
+    table.add_column("node", overflow="fold")
+    table.add_column("operator")
+    for name in ("ms", "share"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        name, operator = escape(row["name"]), escape(row["op_type"])
+        table.add_row(name, operator, f"{row['latency_ms']:.3f}", f"{row['share']:.1%}")
+    out.print(table)
+    out.print("Nodes as executed, under the runtime's profiler, which slows them down: only the shares count.")

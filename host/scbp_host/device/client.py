@@ -23,7 +23,7 @@ from scbp_host.errors import CapabilityError, DeviceTimeout, DeviceUnreachable, 
 from scbp_host.transport.base import open_transport, probe_hint
 
 T = TypeVar("T")
-Plan = wire.PairedPlan | wire.SoloPlan | wire.InferPlan
+Plan = wire.PairedPlan | wire.SoloPlan | wire.LayersPlan | wire.InferPlan
 
 _LOG = logging.getLogger(__name__)
 
@@ -131,6 +131,10 @@ class DeviceClient:
     def measure_solo(self, plan: wire.SoloPlan) -> wire.SoloResult | Failure:
         """Load and run one model in a fresh worker; raises DeviceError when the device was lost for good."""
         return self._run(wire.MEASURE_SOLO, plan, wire.solo_result)
+
+    def measure_layers(self, plan: wire.LayersPlan) -> wire.LayersResult | Failure:
+        """Time every node of a model under the runtime's profiler; raises DeviceError when the device was lost."""
+        return self._run(wire.MEASURE_LAYERS, plan, wire.layers_result)
 
     def infer(self, plan: wire.InferPlan) -> wire.InferResult | Failure:
         """Run a model over inputs; raises DeviceError when the device was lost for good."""

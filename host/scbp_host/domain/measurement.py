@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,3 +70,32 @@ class Measurement:
             dict(data["conditions"]),
             tuple(data["warnings"]),
         )
+
+
+@dataclass(frozen=True)
+class NodeLatency:
+    """One node of a model as the device's runtime executed it, fused with its neighbours where the runtime does that.
+
+    Attributes:
+        name: as the runtime calls it.
+        op_type: its operator, e.g. ``Conv``.
+        latency_ns: median over the runs, under the runtime's profiler, which slows a model down: only shares count.
+    """
+
+    name: str
+    op_type: str
+    latency_ns: int
+
+
+@dataclass(frozen=True)
+class LayerLatencies:
+    """The time of every node, charged to the layers of the network that was exported.
+
+    Attributes:
+        latency_ns: ns by layer, i.e. module name; a layer that no node belongs to is missing.
+        unattributed_share: share of the time of nodes whose names say nothing, e.g. those that the runtime adds to
+            change a tensor's layout; it is charged to the layer before them, in the order executed.
+    """
+
+    latency_ns: Mapping[str, int]
+    unattributed_share: float

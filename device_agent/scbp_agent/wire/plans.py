@@ -1,0 +1,155 @@
+"""What the host asks for: models, arrays, and one plan for each kind of measurement."""
+
+from typing import Any, Dict, NamedTuple, Optional, Tuple
+
+from scbp_agent.wire.codec import WireError, field, positive, sha256_field
+
+ModelRef = NamedTuple("ModelRef", [("format", str), ("blobs", Dict[str, str])])
+ModelRef.__doc__ = """A model as blobs by role: ``{"format": "onnx", "blobs": {"model": sha256}}``."""
+
+TensorRef = NamedTuple("TensorRef", [("sha256", str), ("dtype", str), ("shape", Tuple[int, ...])])
+TensorRef.__doc__ = (
+    """A raw little-endian C-order array in a blob; ``dtype`` is numpy's name, the first axis is the batch."""
+)
+
+RuntimeOptions = NamedTuple("RuntimeOptions", [("runtime", str), ("threads", int)])
+RuntimeOptions.__doc__ = """Which runtime runs the model, with how many intra-op threads."""
+
+PairedPlan = NamedTuple(
+    "PairedPlan",
+    [
+        ("candidate", ModelRef),
+        ("reference", ModelRef),
+        ("options", RuntimeOptions),
+        ("inputs", Optional[TensorRef]),
+        ("loads", int),
+        ("blocks", int),
+        ("block_ns", int),
+        ("warmup_ns", int),
+        ("deadline_s", float),
+    ],
+)
+PairedPlan.__doc__ = """Time candidate and reference in alternating blocks, in the order ABBA, in one worker.
+
+Both are loaded anew ``loads`` times, since where a model's weights come to lie in memory moves its latency; ``blocks``
+is the number for each model after each load (even); each block runs for about ``block_ns`` (at least two runs);
+``inputs`` are cycled through, one batch entry a run; None means seeded noise.
+"""
+
+SoloPlan = NamedTuple(
+    "SoloPlan",
+    [
+        ("model", ModelRef),
+        ("options", RuntimeOptions),
+        ("inputs", Optional[TensorRef]),
+        ("runs", int),
+        ("deadline_s", float),
+    ],
+)
+SoloPlan.__doc__ = """Load one model in a fresh worker that holds nothing else, and run it: memory and load time."""
+
+InferPlan = NamedTuple(
+    "InferPlan",
+    [
+        ("model", ModelRef),
+        ("options", RuntimeOptions),
+        ("inputs", TensorRef),
+        ("expected", Optional[TensorRef]),
+        ("deadline_s", float),
+    ],
+)
+InferPlan.__doc__ = (
+    """Run every entry of ``inputs``, return the outputs, and compare them with the host's where it sent them."""
+)
+
+
+LayersPlan = NamedTuple(
+    "LayersPlan",
+    [
+        ("model", ModelRef),
+        ("options", RuntimeOptions),
+        ("inputs", Optional[TensorRef]),
+        ("warmup_runs", int),
+        ("runs", int),
+        ("deadline_s", float),
+    ],
+)
+LayersPlan.__doc__ = """Time every node of one model under the runtime's own profiler, in a worker of its own.
+
+A profiler slows a model down, so this is never part of another measurement, and only the shares of the times count.
+"""
+
+
+def model_ref(data: Dict[str, Any]) -> ModelRef:
+    """Read a ModelRef; raises WireError."""
+    blobs = field(data, "blobs", dict)
+    for role in blobs:
+        sha256_field(blobs, role)
+    return ModelRef(field(data, "format", str), blobs)
+
+
+def tensor_ref(data: Dict[str, Any]) -> TensorRef:
+    """Read a TensorRef; raises WireError."""
+    shape = tuple(field(data, "shape", list))
+    if not shape or not all(isinstance(size, int) and not isinstance(size, bool) and size > 0 for size in shape):
+        raise WireError("field 'shape': expected positive integers, got %r" % (shape,))
+    return TensorRef(sha256_field(data, "sha256"), field(data, "dtype", str), shape)
+
+
+def runtime_options(data: Dict[str, Any]) -> RuntimeOptions:
+    """Read RuntimeOptions; raises WireError."""
+    return RuntimeOptions(field(data, "runtime", str), positive(data, "threads"))
+
+
+def paired_plan(data: Dict[str, Any]) -> PairedPlan:
+    """Read a PairedPlan; raises WireError."""
+    return PairedPlan(
+        model_ref(field(data, "candidate", dict)),
+        model_ref(field(data, "reference", dict)),
+        runtime_options(field(data, "options", dict)),
+        _optional_tensor(data, "inputs"),
+        positive(data, "loads"),
+        positive(data, "blocks"),
+        positive(data, "block_ns"),
+        positive(data, "warmup_ns"),
+        float(field(data, "deadline_s", int, float)),
+    )
+
+
+def solo_plan(data: Dict[str, Any]) -> SoloPlan:
+    """Read a SoloPlan; raises WireError."""
+    return SoloPlan(
+        model_ref(field(data, "model", dict)),
+        runtime_options(field(data, "options", dict)),
+        _optional_tensor(data, "inputs"),
+        positive(data, "runs"),
+        float(field(data, "deadline_s", int, float)),
+    )
+
+
+def infer_plan(data: Dict[str, Any]) -> InferPlan:
+    """Read an InferPlan; raises WireError."""
+    return InferPlan(
+        model_ref(field(data, "model", dict)),
+        runtime_options(field(data, "options", dict)),
+        tensor_ref(field(data, "inputs", dict)),
+        _optional_tensor(data, "expected"),
+        float(field(data, "deadline_s", int, float)),
+    )
+
+
+def layers_plan(data: Dict[str, Any]) -> LayersPlan:
+    """Read a LayersPlan; raises WireError."""
+    return LayersPlan(
+        model_ref(field(data, "model", dict)),
+        runtime_options(field(data, "options", dict)),
+        _optional_tensor(data, "inputs"),
+        positive(data, "warmup_runs"),
+        positive(data, "runs"),
+        float(field(data, "deadline_s", int, float)),
+    )
+
+
+def _optional_tensor(data: Dict[str, Any], name: str) -> Optional[TensorRef]:
+    value = field(data, name, dict, type(None))
+    return None if value is None else tensor_ref(value)

@@ -1,0 +1,43 @@
+"""scbp-host measure with the real agent on this machine."""
+
+import json
+
+import pytest
+
+from scbp_host.cli.main import run_command
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch, capsys, make_onnx):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("COLUMNS", "160")
+    (tmp_path / "small.onnx").write_bytes(make_onnx())
+
+    def run(*arguments):
+        code = run_command(["measure", *arguments])
+        return code, *capsys.readouterr()
+
+    return run
+
+
+def test_layers_come_beside_the_latency_and_their_shares_add_up(command):
+    code, out, err = command("small.onnx", "--layers", "--json")
+    assert (code, err) == (0, "")
+    facts = json.loads(out)
+    assert facts["latency_p50_ms"] > 0
+    assert {row["op_type"] for row in facts["layers"]} >= {"Conv", "Flatten"}
+    assert sum(row["share"] for row in facts["layers"]) == pytest.approx(1.0)
+    assert all(row["latency_ms"] >= 0 for row in facts["layers"])
+
+
+def test_layers_as_a_table_say_what_they_are_worth(command):
+    code, out, _ = command("small.onnx", "--layers")
+    assert code == 0
+    assert "only the shares count" in out
+    assert "Flatten" in out
+
+
+def test_without_the_flag_there_are_no_layers(command):
+    _, out, _ = command("small.onnx", "--json")
+    assert "layers" not in json.loads(out)
