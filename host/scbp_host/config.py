@@ -6,7 +6,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, field_validator
 
@@ -49,6 +49,8 @@ def _ratio(value: float) -> float:
 
 Milliseconds = Annotated[float | None, _reads("ms"), _writes("ms")]
 Megabytes = Annotated[float | None, _reads("MB"), _writes("MB")]
+Init = Literal["inherited", "from-scratch"]
+Importance = Literal["l1", "l2", "bn-scale", "taylor", "random"]
 Ratio = Annotated[float, BeforeValidator(lambda value: _ratio(value) if isinstance(value, int | float) else value)]
 
 
@@ -67,6 +69,11 @@ class RunConfig(BaseModel):
         rounds: propose, measure, train; each learns from what the rounds before it measured.
         seed_epochs: epochs of the seed's training; None takes the recipe's.
         epochs: epochs of a candidate's training; None takes the recipe's.
+        init: what a candidate's training starts from: the seed's weights, or fresh ones.
+        importance: which of the seed's channels a candidate inherits; see ``space/importance.py``.
+        distill: whether candidates learn from the seed's answers beside the labels.
+        distill_temperature: softens both answers.
+        distill_weight: the seed's share of the loss.
         latency_budget: ms; None sets none.
         memory_budget: MB of 10^6 bytes; None sets none.
         max_accuracy_drop: points of validation top-1 below the seed; see :attr:`accuracy_drop_points`.
@@ -87,6 +94,11 @@ class RunConfig(BaseModel):
     rounds: int = Field(2, ge=1)
     seed_epochs: int | None = Field(None, ge=1)
     epochs: int | None = Field(None, ge=1)
+    init: Init = "inherited"
+    importance: Importance = "l1"
+    distill: bool = True
+    distill_temperature: float = Field(4.0, gt=0)
+    distill_weight: float = Field(0.5, ge=0, le=1)
     latency_budget: Milliseconds = None
     memory_budget: Megabytes = None
     max_accuracy_drop: float | None = Field(None, ge=0, le=100)

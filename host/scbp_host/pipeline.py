@@ -25,11 +25,11 @@ from scbp_host.profiles import load_profile
 from scbp_host.report import Summary, write_html, write_summary
 from scbp_host.search.base import Limits, Proposal, Purpose, Strategy
 from scbp_host.search.one_shot import OneShotSearch, importance_kept, relative_widths
-from scbp_host.space.derive import importance_curves
 from scbp_host.space.ratios import SearchSpace
-from scbp_host.space.seeds import Module, build_seed, load_weights, seed_spec
+from scbp_host.space.seeds import build_seed, load_weights, seed_spec
 from scbp_host.stages.artifacts import Artifacts
 from scbp_host.stages.context import RunContext
+from scbp_host.stages.inheritance import Inheritance
 from scbp_host.stages.ledger import Ledger, Payload
 from scbp_host.stages.records import MB, PROPOSE, TRAIN, Standing, rank
 from scbp_host.stages.seed import trained_seed
@@ -111,19 +111,20 @@ class _Loop:
         """Train the seed, then measure, train and verify round by round; at last, report on the test split."""
         with self._stage("seed"):
             module = trained_seed(self._context, self._seed)
-            trainings = Trainings(self._context, self._seed, module)
+            inheritance = Inheritance(self._context.config, self._context.task, self._context.spec, module)
+            trainings = Trainings(self._context, self._seed, module, inheritance)
             self._measure_seed(trainings)
         for number in range(1, self._context.config.rounds + 1):
-            self._round(number, trainings, module)
+            self._round(number, trainings, inheritance)
         with self._stage("test"):
             self._report_test(trainings)
 
-    def _round(self, number: int, trainings: Trainings, module: Module) -> None:
+    def _round(self, number: int, trainings: Trainings, inheritance: Inheritance) -> None:
         if number == 1:
             with self._stage("measure"):
-                spread = self._propose(number, Purpose.MEASURE, self._context.config.measure, module)
+                spread = self._propose(number, Purpose.MEASURE, self._context.config.measure, inheritance)
                 self._structures.measure(spread, "measure a spread of the space, untrained")
-        chosen = self._propose(number, Purpose.TRAIN, self._context.config.train, module)
+        chosen = self._propose(number, Purpose.TRAIN, self._context.config.train, inheritance)
         with self._stage("measure"):
             measured = self._structures.measure(chosen, f"round {number}: measure what is to be trained")
         worth = [own for own in chosen if not isinstance(measured[own.structure_id], Failure)]
@@ -143,21 +144,21 @@ class _Loop:
                 raise UsageError(f"the seed cannot be measured: {outcome.message}", outcome.hint)
         listen(Progress("verify", 2))
 
-    def _propose(self, number: int, purpose: Purpose, count: int, module: Module) -> list[Candidate]:
+    def _propose(self, number: int, purpose: Purpose, count: int, inheritance: Inheritance) -> list[Candidate]:
         def compute() -> Payload:
-            return _proposal_payload(number, self._strategy(module).propose(purpose, count))
+            return _proposal_payload(number, self._strategy(inheritance).propose(purpose, count))
 
         payload = self._context.ledger.must(PROPOSE, f"round-{number}-{purpose}", compute)
         return [Candidate.from_json(data) for data in payload["candidates"]]
 
-    def _strategy(self, module: Module) -> Strategy:
+    def _strategy(self, inheritance: Inheritance) -> Strategy:
         """Return the search with everything observed so far; a resumed run comes to the same."""
         standing = self._standing()
         superblocks = [{group.name: group.channels for group in block.groups} for block in self._space.superblocks]
         strategy = OneShotSearch(
             self._pool,
             relative_widths(self._pool, superblocks),
-            importance_kept(self._pool, importance_curves(module, self._context.spec)),
+            importance_kept(self._pool, inheritance.shares()),
             _limits(self._context.config, standing),
             standing.seed.val_top1 or 0.0,
             self._context.config.random_seed,

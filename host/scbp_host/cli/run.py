@@ -31,6 +31,14 @@ def run(
     rounds: Annotated[int | None, typer.Option(help="Rounds of propose, measure, train (2).")] = None,
     seed_epochs: Annotated[int | None, typer.Option(help="Epochs of the seed's training.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Epochs of each candidate's training.")] = None,
+    init: Annotated[str | None, typer.Option(help="Candidates start: inherited (default) or from-scratch.")] = None,
+    from_scratch: Annotated[bool, typer.Option("--from-scratch", help="Short for --init from-scratch.")] = False,
+    importance: Annotated[
+        str | None, typer.Option(help="Which channels are inherited: l1, l2, bn-scale, taylor or random (l1).")
+    ] = None,
+    distill: Annotated[bool | None, typer.Option(help="Learn from the seed's answers beside the labels.")] = None,
+    distill_temperature: Annotated[float | None, typer.Option(help="Softens both answers (4).")] = None,
+    distill_weight: Annotated[float | None, typer.Option(help="The seed's share of the loss (0.5).")] = None,
     random_seed: Annotated[int | None, typer.Option(help="Decides everything that is drawn (0).")] = None,
     runs: Annotated[Path | None, typer.Option("--out", help="Folder of the store and the runs (runs).")] = None,
     config: Annotated[Path | None, typer.Option(help="A scbp.toml; ./scbp.toml is read where there is one.")] = None,
@@ -53,6 +61,11 @@ def run(
         "rounds": rounds,
         "seed_epochs": seed_epochs,
         "epochs": epochs,
+        "init": "from-scratch" if from_scratch else init,
+        "importance": importance,
+        "distill": distill,
+        "distill_temperature": distill_temperature,
+        "distill_weight": distill_weight,
         "random_seed": random_seed,
         "out": runs,
     }

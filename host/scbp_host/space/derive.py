@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import copy
-import itertools
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-import torch_pruning as tp
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import nn
 
-from scbp_host.domain.candidate import Candidate, SeedSpec
+from scbp_host.domain.candidate import Candidate
 from scbp_host.errors import ModelError
-from scbp_host.space.coupling import coupled_groups, pruning_group, trace, whole_group
+from scbp_host.space.coupling import pruning_group, trace, whole_group
+from scbp_host.space.importance import Scores, score_group
 from scbp_host.space.seeds import build_seed, check_forward, load_weights
 
 CANDIDATE_FILE = "candidate.json"
@@ -36,14 +33,15 @@ class Cut:
     width: int
 
 
-def derive(candidate: Candidate, source: nn.Module | None = None) -> nn.Module:
+def derive(candidate: Candidate, source: nn.Module | None = None, scores: Scores | None = None) -> nn.Module:
     """Build the candidate's network: the seed with exactly the candidate's channels left in every coupled group.
 
     Args:
         candidate: which widths.
-        source: a trained seed; the result inherits its weights, and the channels with the least L1 norm, averaged over
-            every layer of the coupled group (Li et al., "Pruning Filters for Efficient ConvNets", ICLR 2017; over
-            groups: DepGraph), go. It stays as it is. None: only the structure matters, weights are random.
+        source: a trained seed; the result inherits its weights, and the least important channels of every coupled
+            group go. It stays as it is. None: only the structure matters, weights are random.
+        scores: how important each channel is, see :func:`scbp_host.space.importance.channel_scores`; of equal ones
+            the first goes. None ranks by L1 norm.
 
     Returns:
         a module in eval mode on the CPU.
@@ -54,18 +52,26 @@ def derive(candidate: Candidate, source: nn.Module | None = None) -> nn.Module:
     spec = candidate.seed
     module = build_seed(spec, random_seed=0) if source is None else copy.deepcopy(source).cpu().eval()
     graph = trace(module, spec.input_shape)
-    cuts = plan_cuts(graph, module, candidate, by_importance=source is not None)
+    cuts = plan_cuts(graph, module, candidate, by_importance=source is not None, scores=scores)
     apply_cuts(graph, cuts)
     verify(module, candidate, cuts)
     return module
 
 
-def plan_cuts(graph: Any, module: nn.Module, candidate: Candidate, *, by_importance: bool) -> list[Cut]:
+def plan_cuts(
+    graph: Any, module: nn.Module, candidate: Candidate, *, by_importance: bool, scores: Scores | None = None
+) -> list[Cut]:
     """Choose the channels to remove from every group of ``module``, whose DepGraph is ``graph``.
 
     All choices are made on the whole network: pruning one group changes its neighbours' norms.
     """
-    return [_plan(graph, _conv(module, name), width, by_importance) for name, width in candidate.widths]
+
+    def scores_of(name: str) -> NDArray[np.float64] | None:
+        if not by_importance:
+            return None
+        return score_group(graph, _conv(module, name)) if scores is None else scores[name]
+
+    return [_plan(graph, _conv(module, name), width, scores_of(name)) for name, width in candidate.widths]
 
 
 def apply_cuts(graph: Any, cuts: list[Cut]) -> None:
@@ -73,24 +79,6 @@ def apply_cuts(graph: Any, cuts: list[Cut]) -> None:
     for cut in cuts:
         if cut.channels:
             pruning_group(graph, cut.conv, cut.channels).prune()
-
-
-def importance_curves(source: nn.Module, spec: SeedSpec) -> dict[str, NDArray[np.float64]]:
-    """Say for each group how much of its L1 importance the w most important channels keep.
-
-    Args:
-        source: a trained seed; stays as it is.
-        spec: what it was built from.
-
-    Returns:
-        group name -> array of shape (channels + 1,), rising from 0.0 at width 0 to 1.0 at the seed's width.
-    """
-    module = copy.deepcopy(source).cpu().eval()
-    graph = trace(module, spec.input_shape)
-    return {
-        located.group.name: _kept_share(_importance(graph, _conv(module, located.group.name)).numpy())
-        for located in coupled_groups(module, spec.input_shape)
-    }
 
 
 def save_candidate(folder: Path, candidate: Candidate, module: nn.Module) -> None:
@@ -138,7 +126,7 @@ def _conv(module: nn.Module, name: str) -> nn.Conv2d:
     return conv
 
 
-def _plan(graph: Any, conv: nn.Conv2d, width: int, by_importance: bool) -> Cut:
+def _plan(graph: Any, conv: nn.Conv2d, width: int, scores: NDArray[np.float64] | None) -> Cut:
     if not 1 <= width <= conv.out_channels:
         name = graph._module2name[conv]
         raise ModelError(f"layer {name!r}: expected a width from 1 to {conv.out_channels}, got {width}")
@@ -147,26 +135,14 @@ def _plan(graph: Any, conv: nn.Conv2d, width: int, by_importance: bool) -> Cut:
         for dep, _ in whole_group(graph, conv)
         if isinstance(dep.target.module, nn.Conv2d) and graph.is_out_channel_pruning_fn(dep.handler)
     ]
-    ranked = _ascending(graph, conv) if by_importance else reversed(range(conv.out_channels))
-    return Cut(conv, layers, sorted(itertools.islice(ranked, conv.out_channels - width)), width)
+    return Cut(conv, layers, _least(conv.out_channels - width, conv.out_channels, scores), width)
 
 
-def _ascending(graph: Any, conv: nn.Conv2d) -> Iterator[int]:
+def _least(count: int, channels: int, scores: NDArray[np.float64] | None) -> list[int]:
+    """Return the ``count`` least important channels, sorted; without scores, the last ones."""
     # A stable sort makes equally important channels go in the same order on every machine.
-    return iter(torch.argsort(_importance(graph, conv), stable=True).tolist())
-
-
-def _importance(graph: Any, conv: nn.Conv2d) -> torch.Tensor:
-    scores = tp.importance.GroupMagnitudeImportance(p=1)(whole_group(graph, conv))
-    if not isinstance(scores, torch.Tensor):
-        raise ModelError(f"layer {graph._module2name[conv]!r}: its group has no weights to rank channels by")
-    return scores.detach()
-
-
-def _kept_share(scores: NDArray[np.float32]) -> NDArray[np.float64]:
-    kept = np.concatenate([[0.0], np.cumsum(np.sort(scores.astype(np.float64))[::-1])])
-    share: NDArray[np.float64] = kept / kept[-1] if kept[-1] > 0.0 else np.linspace(0.0, 1.0, kept.size)
-    return share
+    ranked = np.arange(channels)[::-1] if scores is None else np.argsort(scores, kind="stable")
+    return sorted(int(channel) for channel in ranked[:count])
 
 
 def verify(module: nn.Module, candidate: Candidate, cuts: list[Cut]) -> None:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from scbp_host.domain.candidate import Candidate
 from scbp_host.domain.outcome import Failure
 from scbp_host.events import Progress, StageStarted
 from scbp_host.space.seeds import Module, build_seed, load_weights
 from scbp_host.stages.context import RunContext
 from scbp_host.stages.ledger import Payload
+from scbp_host.stages.recipes import seed_recipe
 from scbp_host.training.inference import evaluate
-from scbp_host.training.trainer import SEED_RECIPE, train
+from scbp_host.training.trainer import train
 
 SEED = "seed"
 
@@ -28,7 +27,7 @@ def _make(run: RunContext, candidate: Candidate) -> Payload | Failure:
         load_weights(module, run.config.weights)
         facts: Payload = {"val_top1": evaluate(module, run.task.validation), "epochs": 0, "device": "given"}
     else:
-        recipe = SEED_RECIPE if run.config.seed_epochs is None else replace(SEED_RECIPE, epochs=run.config.seed_epochs)
+        recipe = seed_recipe(run.config)
         run.listen(StageStarted(SEED, f"train the seed, {run.spec.factory}", recipe.epochs))
         result = train(
             module,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import replace
 
 from scbp_host.domain.candidate import Candidate
 from scbp_host.domain.outcome import Failure, FailureKind
@@ -13,16 +12,17 @@ from scbp_host.export.onnx import export_onnx
 from scbp_host.export.parity import check_parity
 from scbp_host.measuring.session import DeviceOutputs, MeasuringSession
 from scbp_host.space.cost import cost
-from scbp_host.space.derive import derive
 from scbp_host.space.seeds import Module
 from scbp_host.stages.context import RunContext
+from scbp_host.stages.inheritance import Inheritance
 from scbp_host.stages.ledger import Payload
+from scbp_host.stages.recipes import candidate_recipe
 from scbp_host.stages.records import EXPORT, TEST, TRAIN, VERIFY
 from scbp_host.tasks.base import Split
 from scbp_host.tasks.classification import top1
 from scbp_host.training.distillation import RememberingTeacher
 from scbp_host.training.inference import predict
-from scbp_host.training.trainer import CANDIDATE_RECIPE, train
+from scbp_host.training.trainer import train
 
 # Real images the export is compared on before anything is shipped.
 PARITY_IMAGES = 8
@@ -39,18 +39,19 @@ class Trainings:
     Args:
         run: the run.
         seed: the seed as a point of the space.
-        teacher: the trained seed, which candidates inherit from and are distilled from.
+        source: the trained seed, which candidates are distilled from.
+        inheritance: what candidates start with.
     """
 
-    def __init__(self, run: RunContext, seed: Candidate, teacher: Module) -> None:
+    def __init__(self, run: RunContext, seed: Candidate, source: Module, inheritance: Inheritance) -> None:
         self._run = run
         self._seed = seed
-        self._source = teacher
-        self._teacher = RememberingTeacher(teacher)
+        self._inheritance = inheritance
+        self._teacher = RememberingTeacher(source) if run.config.distill else None
         self._session: MeasuringSession | None = None
 
     def train(self, candidate: Candidate, on_epoch: OnEpoch) -> Payload | Failure:
-        """Train once, with inherited weights."""
+        """Train once."""
         return self._run.ledger.once(TRAIN, candidate.structure_id, lambda: self._train(candidate, on_epoch))
 
     def finish(self, candidate: Candidate, trained: Payload) -> Payload | Failure:
@@ -79,11 +80,10 @@ class Trainings:
     def _train(self, candidate: Candidate, on_epoch: OnEpoch) -> Payload | Failure:
         run = self._run
         try:
-            module = derive(candidate, self._source)
+            module = self._inheritance.start(candidate)
         except ModelError as error:
             return Failure(FailureKind.DERIVE_FAILED, error.message, error.hint)
-        recipe = CANDIDATE_RECIPE if run.config.epochs is None else replace(CANDIDATE_RECIPE, epochs=run.config.epochs)
-        result = train(module, run.task, recipe, run.config.random_seed, self._teacher, on_epoch)
+        result = train(module, run.task, candidate_recipe(run.config), run.config.random_seed, self._teacher, on_epoch)
         if isinstance(result, Failure):
             return result
         return {

@@ -38,6 +38,10 @@ WRONG = [
     ("max_accuracy_drop = -1", "max_accuracy_drop", "greater than or equal to 0"),
     ("train = 0", "train", "greater than or equal to 1"),
     ("input_shape = [3, 32]", "input_shape", "required"),
+    ("importance = 'l3'", "importance", "expected to be 'l1', 'l2', 'bn-scale', 'taylor' or 'random', got 'l3'"),
+    ("init = 'random'", "init", "expected to be 'inherited' or 'from-scratch'"),
+    ("distill_weight = 1.5", "distill_weight", "less than or equal to 1"),
+    ("distill_temperature = 0", "distill_temperature", "greater than 0"),
 ]
 
 

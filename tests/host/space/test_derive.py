@@ -7,7 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -15,7 +14,7 @@ from torch import nn
 from scbp_host.domain.candidate import Candidate
 from scbp_host.errors import ModelError
 from scbp_host.space import derive as derive_module
-from scbp_host.space.derive import derive, importance_curves, load_candidate, rebuild, save_candidate
+from scbp_host.space.derive import derive, load_candidate, rebuild, save_candidate
 from scbp_host.space.ratios import SearchSpace
 from scbp_host.space.seeds import build_seed, seed_spec
 from scbp_host.space.superblocks import bin_by_stage
@@ -93,7 +92,6 @@ def test_the_source_stays_as_it_is(space: SearchSpace) -> None:
     source = seed()
     before = copy.deepcopy(source.state_dict())
     derive(space.candidate(RATIOS), source)
-    importance_curves(source, SPEC)
     assert all(torch.equal(before[name], tensor) for name, tensor in source.state_dict().items())
 
 
@@ -186,25 +184,3 @@ def test_a_candidate_file_changed_by_hand_is_refused(space: SearchSpace, tmp_pat
     path.write_text("{")
     with pytest.raises(ModelError, match=r"candidate\.json"):
         load_candidate(path)
-
-
-def test_importance_curves_rise_from_nothing_to_all(space: SearchSpace) -> None:
-    curves = importance_curves(seed(), SPEC)
-    assert list(curves) == [group.name for block in space.superblocks for group in block.groups]
-    for block in space.superblocks:
-        for group in block.groups:
-            curve = curves[group.name]
-            gains = np.diff(curve)
-            assert curve.shape == (group.channels + 1,)
-            assert (curve[0], curve[-1]) == (0.0, pytest.approx(1.0))
-            assert (gains >= 0).all()
-            assert (np.diff(gains) <= 1e-12).all()  # the most important channel first
-
-
-def test_importance_curve_is_flat_over_channels_that_do_nothing() -> None:
-    source = seed()
-    _silence(source, "layer4.1.conv1", torch.arange(100, 512))
-    conv(source, "layer4.1.conv2").weight.data[:, 100:] = 0.0  # nobody listens either
-    curve = importance_curves(source, SPEC)["layer4.1.conv1"]
-    assert curve[99] < 1.0
-    assert curve[100:] == pytest.approx(1.0)

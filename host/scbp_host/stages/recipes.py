@@ -1,0 +1,23 @@
+"""How the run's configuration changes the recipes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from scbp_host.config import RunConfig
+from scbp_host.training.trainer import CANDIDATE_RECIPE, SEED_RECIPE, Recipe
+
+
+def seed_recipe(config: RunConfig) -> Recipe:
+    """Return how the seed is trained."""
+    return SEED_RECIPE if config.seed_epochs is None else replace(SEED_RECIPE, epochs=config.seed_epochs)
+
+
+def candidate_recipe(config: RunConfig) -> Recipe:
+    """Return how every candidate is trained."""
+    return replace(
+        CANDIDATE_RECIPE,
+        epochs=config.epochs or CANDIDATE_RECIPE.epochs,
+        distill_temperature=config.distill_temperature,
+        distill_weight=config.distill_weight,
+    )
