@@ -60,7 +60,7 @@ class RunConfig(BaseModel):
     Attributes:
         device: profile name, or a path ending in ``.toml``.
         model: torchvision classifier, or ``package.module:factory``.
-        data: ``digits`` or a folder of images.
+        data: ``digits``, ``textures``, or a folder of images.
         weights: the seed's trained weights (safetensors); None trains the seed first.
         input_shape: (channels, height, width).
         ratios: c-ratios of every superblock.

@@ -17,7 +17,7 @@ from scbp_host.errors import UsageError
 def run(
     device: Annotated[str | None, typer.Option(help="Profile name, or a PROFILE.toml; see: devices list.")] = None,
     model: Annotated[str | None, typer.Option(help="torchvision classifier, or package.module:factory.")] = None,
-    data: Annotated[str | None, typer.Option(help="digits, or a folder with one subfolder per class.")] = None,
+    data: Annotated[str | None, typer.Option(help="digits, textures, or a folder of one subfolder per class.")] = None,
     weights: Annotated[Path | None, typer.Option(help="The seed's trained weights (.safetensors).")] = None,
     input_shape: Annotated[str | None, typer.Option(help="CxHxW, e.g. 3x224x224.")] = None,
     ratios: Annotated[str | None, typer.Option(help="Width modifiers in (0, 1], e.g. 1,0.75,0.5,0.25.")] = None,

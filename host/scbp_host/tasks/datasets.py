@@ -1,4 +1,4 @@
-"""Where tasks come from: scikit-learn's digits, or a folder with one subfolder of images for each class."""
+"""Where tasks come from: scikit-learn's digits, our own textures, or a folder with one subfolder for each class."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from torch.nn import functional
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from scbp_host.errors import DataError, UnknownNameError, UsageError
+from scbp_host.tasks import textures
 from scbp_host.tasks.base import Normalization, Split, Task
 
-DIGITS = "digits"
+DIGITS, TEXTURES = "digits", "textures"
 TRAIN_SHARE, VALIDATION_SHARE = 0.5, 0.2
 # Independent of a run's random seed: runs with other seeds must stay comparable on the same test images.
 SPLIT_SEED = 20
@@ -42,8 +43,8 @@ def load_task(name_or_path: str, input_shape: tuple[int, int, int]) -> Task:
     """Load a task, split 50/20/30 by class with a fixed seed, normalised by the statistics of its training images.
 
     Args:
-        name_or_path: ``digits`` (1,797 handwritten digits of 8x8 pixels, embedded in scikit-learn), or a folder with
-            one subfolder of images for each class.
+        name_or_path: ``digits`` (1,797 handwritten digits of 8x8 pixels, embedded in scikit-learn), ``textures``
+            (:mod:`scbp_host.tasks.textures`), or a folder with one subfolder of images for each class.
         input_shape: (channels, height, width) the images are resized to (bilinear); channels are 1 or 3.
 
     Raises:
@@ -55,9 +56,11 @@ def load_task(name_or_path: str, input_shape: tuple[int, int, int]) -> Task:
         raise UsageError(f"input_shape {input_shape}: expected 1 or 3 channels, got {input_shape[0]}")
     if name_or_path == DIGITS:
         return _split(DIGITS, _digits(input_shape), input_shape)
+    if name_or_path == TEXTURES:
+        return _split(TEXTURES, _textures(input_shape), input_shape)
     folder = Path(name_or_path).expanduser()
     if not folder.exists() and len(folder.parts) == 1:
-        raise UnknownNameError("data set", name_or_path, [DIGITS], "or give a folder: " + _FOLDER_HINT)
+        raise UnknownNameError("data set", name_or_path, [DIGITS, TEXTURES], "or give a folder: " + _FOLDER_HINT)
     return _split(str(folder), _folder(folder, input_shape), input_shape)
 
 
@@ -105,6 +108,17 @@ def _digits(input_shape: tuple[int, int, int]) -> _Raw:
     images = resized.expand(-1, input_shape[0], -1, -1).contiguous().numpy()
     digest = _sha256([grey.astype("<f8").tobytes(), labels.astype("<i8").tobytes()])
     return _Raw(images, labels, tuple(str(digit) for digit in range(10)), bytes.fromhex(digest))
+
+
+def _textures(input_shape: tuple[int, int, int]) -> _Raw:
+    pixels, labels = textures.make_textures()
+    images = torch.from_numpy(pixels).float() / 255
+    if input_shape[0] == 1:
+        images = images.mean(dim=1, keepdim=True)
+    resized = functional.interpolate(images, size=input_shape[1:], mode="bilinear", align_corners=False).numpy()
+    digest = _sha256([str(textures.VERSION).encode(), pixels.tobytes(), labels.astype("<i8").tobytes()])
+    names = tuple(f"texture-{label}" for label in range(textures.CLASSES))
+    return _Raw(resized, labels, names, bytes.fromhex(digest))
 
 
 def _folder(folder: Path, input_shape: tuple[int, int, int]) -> _Raw:
