@@ -74,6 +74,7 @@ class RunConfig(BaseModel):
         distill: whether candidates learn from the seed's answers beside the labels.
         distill_temperature: softens both answers.
         distill_weight: the seed's share of the loss.
+        compile: whether trainings go through ``torch.compile``.
         latency_budget: ms; None sets none.
         memory_budget: MB of 10^6 bytes; None sets none.
         max_accuracy_drop: points of validation top-1 below the seed; see :attr:`accuracy_drop_points`.
@@ -99,6 +100,7 @@ class RunConfig(BaseModel):
     distill: bool = True
     distill_temperature: float = Field(4.0, gt=0)
     distill_weight: float = Field(0.5, ge=0, le=1)
+    compile: bool = False
     latency_budget: Milliseconds = None
     memory_budget: Megabytes = None
     max_accuracy_drop: float | None = Field(None, ge=0, le=100)

@@ -25,7 +25,7 @@ from scbp_host.profiles import _ProfileTable, _SshTable, load_profile
 from scbp_host.stages.context import TIMING_IMAGES
 from scbp_host.stages.space import POOL_LIMIT
 from scbp_host.tasks.datasets import MAX_BYTES, MIN_IMAGES_PER_CLASS, TRAIN_SHARE, VALIDATION_SHARE
-from scbp_host.training.trainer import CANDIDATE_RECIPE, SEED_RECIPE
+from scbp_host.training.recipe import CANDIDATE_RECIPE, SEED_RECIPE
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"

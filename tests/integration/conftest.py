@@ -63,7 +63,8 @@ def scbp_host(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]
     environment = {
         "PATH": os.environ["PATH"],
         "HOME": str(home),
-        "PYTHONPATH": str(HERE),
+        # This process's own path too: the packages under test, and nothing that happens to be installed.
+        "PYTHONPATH": os.pathsep.join([str(HERE), *sys.path]),
         "COLUMNS": "200",
         "OMP_NUM_THREADS": "1",
     }

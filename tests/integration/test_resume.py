@@ -38,7 +38,8 @@ pipeline.run(config, listen, resume=sys.argv[2] == "resume", settings=settings)
 
 
 def start(config: RunConfig, mode: str) -> subprocess.Popen[str]:
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    # This process's own path: the packages under test, and nothing that happens to be installed.
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
     return subprocess.Popen(
         [sys.executable, "-c", SCRIPT, config.model_dump_json(), mode],
         stdout=subprocess.PIPE,

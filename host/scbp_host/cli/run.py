@@ -39,6 +39,7 @@ def run(
     distill: Annotated[bool | None, typer.Option(help="Learn from the seed's answers beside the labels.")] = None,
     distill_temperature: Annotated[float | None, typer.Option(help="Softens both answers (4).")] = None,
     distill_weight: Annotated[float | None, typer.Option(help="The seed's share of the loss (0.5).")] = None,
+    compile: Annotated[bool | None, typer.Option(help="Train through torch.compile.")] = None,
     random_seed: Annotated[int | None, typer.Option(help="Decides everything that is drawn (0).")] = None,
     runs: Annotated[Path | None, typer.Option("--out", help="Folder of the store and the runs (runs).")] = None,
     config: Annotated[Path | None, typer.Option(help="A scbp.toml; ./scbp.toml is read where there is one.")] = None,
@@ -66,6 +67,7 @@ def run(
         "distill": distill,
         "distill_temperature": distill_temperature,
         "distill_weight": distill_weight,
+        "compile": compile,
         "random_seed": random_seed,
         "out": runs,
     }

@@ -13,6 +13,7 @@ from scbp_host.space.derive import CANDIDATE_FILE, WEIGHTS_FILE, rebuild, save_c
 from scbp_host.space.seeds import Module
 
 MODEL_FILE = "model.onnx"
+CHECKPOINT_FILE = "training.safetensors"
 
 
 class Artifacts:
@@ -28,6 +29,10 @@ class Artifacts:
     def of(self, structure_id: str) -> Path:
         """Return the folder of one candidate."""
         return self.folder / "candidates" / structure_id
+
+    def checkpoint(self, structure_id: str) -> Path:
+        """Return where an unfinished training keeps its state."""
+        return self.of(structure_id) / CHECKPOINT_FILE
 
     def save_module(self, candidate: Candidate, module: Module) -> str:
         """Write candidate.json and weights.safetensors; return the weights' SHA-256."""

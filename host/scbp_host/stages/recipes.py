@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from scbp_host.config import RunConfig
-from scbp_host.training.trainer import CANDIDATE_RECIPE, SEED_RECIPE, Recipe
+from scbp_host.training.recipe import CANDIDATE_RECIPE, SEED_RECIPE, Recipe
 
 
 def seed_recipe(config: RunConfig) -> Recipe:
     """Return how the seed is trained."""
-    return SEED_RECIPE if config.seed_epochs is None else replace(SEED_RECIPE, epochs=config.seed_epochs)
+    return replace(SEED_RECIPE, epochs=config.seed_epochs or SEED_RECIPE.epochs, compile=config.compile)
 
 
 def candidate_recipe(config: RunConfig) -> Recipe:
@@ -20,4 +20,5 @@ def candidate_recipe(config: RunConfig) -> Recipe:
         epochs=config.epochs or CANDIDATE_RECIPE.epochs,
         distill_temperature=config.distill_temperature,
         distill_weight=config.distill_weight,
+        compile=config.compile,
     )

@@ -18,6 +18,7 @@ SEED = "seed"
 def trained_seed(run: RunContext, candidate: Candidate) -> Module:
     """Return the trained seed; raises ModelError for weights that are not the model's."""
     payload = run.ledger.must(SEED, SEED, lambda: _make(run, candidate))
+    run.artifacts.checkpoint(candidate.structure_id).unlink(missing_ok=True)
     return run.artifacts.load_module(candidate.structure_id, payload["weights_sha256"])
 
 
@@ -35,6 +36,7 @@ def _make(run: RunContext, candidate: Candidate) -> Payload | Failure:
             recipe,
             run.config.random_seed,
             on_epoch=lambda epoch, _, top1: run.listen(Progress(SEED, epoch, f"validation top-1 {top1:.3f}")),
+            checkpoint=run.artifacts.checkpoint(candidate.structure_id),
         )
         if isinstance(result, Failure):
             return result

@@ -51,8 +51,10 @@ class Trainings:
         self._session: MeasuringSession | None = None
 
     def train(self, candidate: Candidate, on_epoch: OnEpoch) -> Payload | Failure:
-        """Train once."""
-        return self._run.ledger.once(TRAIN, candidate.structure_id, lambda: self._train(candidate, on_epoch))
+        """Train once, from the last epoch on where a training was interrupted."""
+        outcome = self._run.ledger.once(TRAIN, candidate.structure_id, lambda: self._train(candidate, on_epoch))
+        self._run.artifacts.checkpoint(candidate.structure_id).unlink(missing_ok=True)
+        return outcome
 
     def finish(self, candidate: Candidate, trained: Payload) -> Payload | Failure:
         """Export, ship, and measure with real weights; ``trained`` is what :meth:`train` returned."""
@@ -83,7 +85,15 @@ class Trainings:
             module = self._inheritance.start(candidate)
         except ModelError as error:
             return Failure(FailureKind.DERIVE_FAILED, error.message, error.hint)
-        result = train(module, run.task, candidate_recipe(run.config), run.config.random_seed, self._teacher, on_epoch)
+        result = train(
+            module,
+            run.task,
+            candidate_recipe(run.config),
+            run.config.random_seed,
+            self._teacher,
+            on_epoch,
+            checkpoint=run.artifacts.checkpoint(candidate.structure_id),
+        )
         if isinstance(result, Failure):
             return result
         return {
@@ -91,6 +101,7 @@ class Trainings:
             "host_val_top1": result.val_top1,
             "epochs": result.epochs,
             "device": result.device,
+            "parts": result.parts,
             "weights_sha256": run.artifacts.save_module(candidate, module),
         }
 

@@ -16,7 +16,8 @@ from scbp_host.stages.recipes import candidate_recipe
 from scbp_host.tasks.base import Task
 from scbp_host.tasks.datasets import load_task
 from scbp_host.training.inference import evaluate
-from scbp_host.training.trainer import CANDIDATE_RECIPE, Recipe, train
+from scbp_host.training.recipe import CANDIDATE_RECIPE, Recipe
+from scbp_host.training.trainer import train
 
 SHAPE = (1, 16, 16)
 WIDTHS = (("stem.0", 8), ("down.0", 16))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -9,8 +10,10 @@ from torch import nn
 from scbp_host.domain.outcome import Failure, FailureKind
 from scbp_host.tasks.base import Split, Task
 from scbp_host.tasks.datasets import load_task
+from scbp_host.training import feeding
 from scbp_host.training.inference import evaluate
-from scbp_host.training.trainer import Recipe, TrainResult, train
+from scbp_host.training.recipe import Recipe
+from scbp_host.training.trainer import TrainResult, train
 
 RECIPE = Recipe(epochs=3, learning_rate=1e-2)
 
@@ -113,19 +116,80 @@ def test_a_loss_that_is_not_finite_is_a_failure_with_a_hint(task: Task) -> None:
     assert not module.training
 
 
-def test_running_out_of_memory_is_a_failure(task: Task) -> None:
-    class Greedy(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.weight = nn.Parameter(torch.zeros(1))
+class _Small(nn.Module):
+    """A module on a device with memory for so many images at once; notes how many it was given."""
 
-        def forward(self, images: torch.Tensor) -> torch.Tensor:
-            raise torch.OutOfMemoryError("tried to allocate 80 GiB")
+    def __init__(self, room: int, batch_norm: bool = False) -> None:
+        super().__init__()
+        self.room, self.given = room, list[int]()
+        self.net = net() if batch_norm else nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
 
-    result = train(Greedy(), task, RECIPE, 0)
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        if self.training:
+            self.given.append(len(images))
+            if len(images) > self.room:
+                raise torch.OutOfMemoryError("tried to allocate 80 GiB")
+        return self.net(images)  # type: ignore[no-any-return]
+
+
+def test_a_batch_that_does_not_fit_goes_through_in_parts_and_weighs_the_same(task: Task) -> None:
+    roomy, tight = _Small(80), _Small(20)
+    tight.load_state_dict(roomy.state_dict())
+    whole, parted = (train(own, task, RECIPE, 0) for own in (roomy, tight))
+    assert isinstance(whole, TrainResult)
+    assert isinstance(parted, TrainResult)
+    assert (whole.parts, parted.parts) == (1, 4)
+    assert tight.given[:3] == [65, 33, 17], "halved twice, and then it fits"
+    assert max(tight.given[2:]) <= 20, "what did not fit is not tried again"
+    # Without BatchNorm the parts' gradients add up to the batch's: the same network, but for the order of the sums.
+    for a, b in zip(roomy.parameters(), tight.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
+
+
+def test_training_in_parts_learns_with_batch_norm_too(task: Task) -> None:
+    result = train(_Small(20, batch_norm=True), task, RECIPE, 0)
+    assert isinstance(result, TrainResult)
+    assert result.parts == 4
+    assert result.val_top1 > 0.85
+
+
+def test_memory_for_not_even_a_few_images_is_a_failure(task: Task) -> None:
+    module = _Small(1)
+    result = train(module, task, RECIPE, 0)
     assert isinstance(result, Failure)
     assert result.kind is FailureKind.TRAINING_FAILED
     assert "80 GiB" in result.message
+    assert min(module.given) < 4
+    assert not module.training
+
+
+def test_compiled_training_is_the_same_training(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dynamo traces as it does for a GPU, and hands on to eager kernels: no compiler is needed here."""
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    compiled = trained(task, 0, recipe=replace(RECIPE, epochs=1, compile=True))
+    assert same_weights(compiled, trained(task, 0, recipe=replace(RECIPE, epochs=1)))
+
+
+def test_what_cannot_be_compiled_is_a_failure_that_names_the_flag(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise NotImplementedError("no kernel for this")
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=broken))
+    module = net()
+    result = train(module, task, replace(RECIPE, compile=True), 0)
+    assert isinstance(result, Failure)
+    assert "no kernel for this" in result.message
+    assert result.hint == "train without --compile"
+    assert not module.training
+
+
+def test_images_that_do_not_fit_on_the_device_are_fed_from_the_host_and_nothing_else_changes(
+    task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resident = trained(task, 0)
+    monkeypatch.setattr(feeding, "free_bytes", lambda _device: 2 * task.train.images.nbytes)
+    assert isinstance(feeding.feed(task.train, torch.device("cpu")), feeding.Prefetched)
+    assert same_weights(resident, trained(task, 0))
 
 
 def test_one_image_more_than_a_batch_trains_through_a_one_pixel_batch_norm(task: Task) -> None:

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+from scbp_host.tasks.base import Split
+from scbp_host.training.feeding import RESIDENT_SHARE, Feed, Prefetched, Resident, feed
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def split() -> Split:
+    images = np.arange(20 * 3, dtype=np.float32).reshape(20, 3, 1, 1)
+    return Split(images, np.arange(20, dtype=np.int64))
+
+
+@pytest.fixture(params=[Resident, Prefetched])
+def either(request: pytest.FixtureRequest, split: Split) -> Feed:
+    made: Feed = request.param(split, CPU)
+    return made
+
+
+def test_batches_come_in_order_with_their_labels(either: Feed, split: Split) -> None:
+    order = list(torch.randperm(20, generator=torch.Generator().manual_seed(0)).split(6))
+    got = list(either.batches(order))
+    assert [labels.tolist() for _, labels in got] == [rows.tolist() for rows in order]
+    for images, labels in got:
+        assert torch.equal(images, torch.from_numpy(split.images)[labels])
+
+
+def test_no_batches_are_no_batches(either: Feed) -> None:
+    assert list(either.batches([])) == []
+
+
+def test_an_epoch_that_is_abandoned_leaves_no_thread(split: Split) -> None:
+    batches = Prefetched(split, CPU).batches(list(torch.arange(20).split(2)))
+    next(batches)
+    batches.close()  # type: ignore[attr-defined]
+    assert not [own for own in threading.enumerate() if own.name.startswith("prefetch")]
+
+
+@pytest.mark.parametrize(("spare", "expected"), [(1.01, Resident), (0.99, Prefetched)])
+def test_what_fits_is_resident(
+    split: Split, monkeypatch: pytest.MonkeyPatch, spare: float, expected: type[Feed]
+) -> None:
+    room = spare * split.images.nbytes / RESIDENT_SHARE
+    monkeypatch.setattr("scbp_host.training.feeding.free_bytes", lambda _device: room)
+    assert isinstance(feed(split, CPU), expected)
+
+
+def test_on_the_cpu_nothing_is_copied(split: Split) -> None:
+    assert isinstance(feed(split, CPU), Resident)
