@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any
 
 
@@ -53,11 +55,24 @@ class ChannelGroup:
         name: the first of ``layers`` in forward order; the group's identity.
         channels: the seed's width.
         layers: names of the convolutions that produce these channels, in forward order.
+        unit: channels of ``name`` that go together, such as one group of a grouped convolution.
+        other_widths: the seed's widths, other than ``channels``, that shrink in proportion with it: of a layer before
+            a pixel shuffle, or of one group of a grouped convolution.
     """
 
     name: str
     channels: int
     layers: tuple[str, ...]
+    unit: int = 1
+    other_widths: tuple[int, ...] = ()
+
+    def width_step(self, channel_step: int) -> int:
+        """Return the least width of which every multiple makes all coupled widths multiples of ``channel_step``."""
+        step = math.lcm(self.unit, channel_step)
+        for other in self.other_widths:
+            share = Fraction(other, self.channels)
+            step = math.lcm(step, share.denominator * channel_step // math.gcd(share.numerator, channel_step))
+        return step
 
 
 @dataclass(frozen=True)

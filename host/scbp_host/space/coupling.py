@@ -1,22 +1,29 @@
-"""Which channels must be kept or removed together, found by torch-pruning's DepGraph.
+"""Which channels must be kept or removed together, and in which groups a width can be chosen.
 
-DepGraph traces autograd's graph and follows each channel through residual additions, concatenations, depthwise
-convolutions and squeeze-and-excitation gates (Fang et al., "DepGraph: Towards Any Structural Pruning", CVPR 2023).
+Two channels are one where they meet: in a residual addition, a gate, a normalisation, a depthwise convolution, or as
+what a filter makes and the next one reads. The **classes** of this relation are the smallest things that can be
+removed without a trace. A **group** is the classes that share one width: those of one convolution, with all that
+shrinks in proportion.
 """
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
 
-import torch
-import torch_pruning as tp
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from torch import nn
 
 from scbp_host.domain.candidate import ChannelGroup
 from scbp_host.errors import ModelError
+from scbp_host.space.labels import FIXED, Atoms, Axis
+from scbp_host.space.rules import Findings
+from scbp_host.space.tracing import trace
 
 Resolution = tuple[int, int]
 
@@ -29,114 +36,134 @@ class LocatedGroup:
     resolution: Resolution
 
 
-def trace(module: nn.Module, input_shape: tuple[int, int, int]) -> Any:
-    """Return the DepGraph of ``module`` (in eval mode, on the CPU) for images of ``input_shape``.
+@dataclass(frozen=True)
+class Coupling:
+    """The classes and groups of a network.
 
-    Raises:
-        ModelError: DepGraph cannot follow the module.
+    Attributes:
+        network: the class of the network, for messages.
+        found: by following its channels through a forward pass.
+        outputs: shapes of what it puts out.
+        classes: the class of every atom; of FIXED atoms, ``classes[FIXED]``.
+        shares: the same for groups: atoms of one value shrink in proportion.
+        layers: names of its Conv2d layers, and of Linear layers over maps, in forward order.
     """
-    try:
-        with warnings.catch_warnings():
-            # A bare nn.Parameter is cut along its last axis that is not 1: right for a layer scale (channels, 1, 1).
-            warnings.filterwarnings("ignore", message="Unwrapped parameters", category=UserWarning)
-            return tp.DependencyGraph().build_dependency(module, torch.zeros(1, *input_shape))
-    except Exception as error:  # the tracer raises whatever it trips over: IndexError, ZeroDivisionError
-        raise ModelError(
-            f"{type(module).__name__}: its channel coupling cannot be traced ({type(error).__name__}: {error})",
-            "models that shuffle or split channels are not supported yet",
-        ) from error
+
+    network: str
+    found: Findings
+    outputs: tuple[tuple[int, ...], ...]
+    classes: Atoms
+    shares: Atoms
+    layers: tuple[str, ...]
+
+    def atoms(self, axis: Axis) -> slice:
+        """Return where the atoms of an axis are in ``classes`` and ``shares``."""
+        start, length = self.found.ledger.axes[axis]
+        return slice(start, start + length)
+
+    def classes_of(self, axis: Axis) -> Atoms:
+        """Return the class of every position of an axis."""
+        found: Atoms = self.classes[self.atoms(axis)]
+        return found
+
+    @cached_property
+    def groups(self) -> dict[int, LocatedGroup]:
+        """Every group whose width can be chosen, by its value in ``shares``, in forward order."""
+        members: dict[int, list[str]] = {}
+        for layer in self.layers:
+            axis = (f"{layer}.weight", 0)
+            if axis in self.found.ledger.axes:
+                members.setdefault(int(self.shares[self.atoms(axis)][0]), []).append(layer)
+        members.pop(int(self.shares[FIXED]), None)
+        return {share: self._located(share, layers) for share, layers in members.items() if self._is_even(layers)}
+
+    def group_classes(self, share: int) -> Atoms:
+        """Return the classes of one group, each once."""
+        found: Atoms = np.unique(self.classes[self.shares == share])
+        return found
+
+    def _located(self, share: int, layers: list[str]) -> LocatedGroup:
+        name = layers[0]
+        channels = self._width(name)
+        others = {self._width(layer) for layer in layers} | set(self._stepped(share))
+        unit = Counter(self.classes_of((f"{name}.weight", 0)).tolist()).most_common(1)[0][1]
+        group = ChannelGroup(name, channels, tuple(layers), unit, tuple(sorted(others - {channels})))
+        seen = Counter(self.found.resolutions[f"{layer}.weight"] for layer in layers)
+        # most_common keeps the order of first sight among equals.
+        return LocatedGroup(group, seen.most_common(1)[0][0])
+
+    def _is_even(self, layers: list[str]) -> bool:
+        """Tell whether each layer's classes are of one size: else no choice of them would give every width."""
+        uneven = [
+            own for own in layers if len(set(Counter(self.classes_of((f"{own}.weight", 0)).tolist()).values())) > 1
+        ]
+        for layer in uneven:
+            self.found.frozen.setdefault(layer, "its channels are tied together in bundles of several sizes")
+        return not uneven
+
+    def _width(self, layer: str) -> int:
+        return self.found.ledger.axes[f"{layer}.weight", 0][1]
+
+    def _stepped(self, share: int) -> Iterator[int]:
+        for atoms in self.found.stepped:
+            if len(atoms) > 1 and self.shares[int(atoms[0])] == share:
+                yield len(atoms)
 
 
-def pruning_group(graph: Any, conv: nn.Conv2d, channels: list[int]) -> Any:
-    """Return the torch-pruning group that removes these output channels of ``conv`` and all that hangs on them."""
-    return graph.get_pruning_group(conv, tp.prune_conv_out_channels, channels)
-
-
-def whole_group(graph: Any, conv: nn.Conv2d) -> Any:
-    """Return the torch-pruning group of all output channels of ``conv``."""
-    return pruning_group(graph, conv, list(range(conv.out_channels)))
-
-
-def coupled_groups(module: nn.Module, input_shape: tuple[int, int, int]) -> tuple[LocatedGroup, ...]:
-    """Find every prunable channel group of ``module``'s convolutions, in forward order.
-
-    A group whose channels nobody consumes is the module's output and not prunable; a depthwise convolution of the
-    input image is bound to the image's channels and not prunable either.
+def couple(
+    module: nn.Module, input_shape: tuple[int, int, int], by_whole_groups: frozenset[str] | None = None
+) -> Coupling:
+    """Find the classes and groups of ``module``.
 
     Args:
-        module: in eval mode, on the CPU.
+        module: anywhere; left as it was.
         input_shape: (channels, height, width) of one image.
+        by_whole_groups: of a narrower network, which of its grouped convolutions have fewer groups than the seed's
+            instead of smaller ones; None for a seed.
 
     Raises:
-        ModelError: no such group, or channels coupled in a way that has no single width.
+        ModelError: its forward pass fails.
     """
-    graph = trace(module, input_shape)
-    resolutions = conv_resolutions(module, input_shape)
-    located: list[LocatedGroup] = []
-    seen: set[str] = set()
-    for name in resolutions:
-        conv = module.get_submodule(name)
-        if name in seen or not isinstance(conv, nn.Conv2d) or is_depthwise(conv):
-            continue
-        members = whole_group(graph, conv)
-        layers = _producers(graph, members, list(resolutions))
-        seen.update(layers)
-        if _is_consumed(graph, members):
-            located.append(LocatedGroup(ChannelGroup(name, conv.out_channels, layers), _most(layers, resolutions)))
-    if not located:
-        raise ModelError(f"{type(module).__name__}: has no convolution whose channels could be pruned")
-    return tuple(located)
-
-
-def conv_resolutions(module: nn.Module, input_shape: tuple[int, int, int]) -> dict[str, Resolution]:
-    """Return the (height, width) each Conv2d puts out, keyed by module name in forward order."""
-    found: dict[str, Resolution] = {}
-    hooks = []
-    for name, layer in module.named_modules():
-        if isinstance(layer, nn.Conv2d):
-
-            def record(_layer: nn.Module, _inputs: object, output: torch.Tensor, name: str = name) -> None:
-                found.setdefault(name, (int(output.shape[-2]), int(output.shape[-1])))
-
-            hooks.append(layer.register_forward_hook(record))
-    try:
-        with torch.inference_mode():
-            module(torch.zeros(1, *input_shape))
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return found
-
-
-def is_depthwise(conv: nn.Conv2d) -> bool:
-    """Tell whether every output channel sees its own input channel only: such a width is never chosen, but follows."""
-    return conv.groups > 1 and conv.groups == conv.in_channels == conv.out_channels
-
-
-def _producers(graph: Any, members: Any, forward_order: list[str]) -> tuple[str, ...]:
-    names = []
-    for dep, channels in members:
-        layer, name = dep.target.module, graph._module2name.get(dep.target.module, "")
-        if isinstance(layer, nn.Conv2d) and graph.is_out_channel_pruning_fn(dep.handler):
-            _check_single_width(name, layer, len(set(channels)))
-            names.append(name)
-    return tuple(sorted(set(names), key=forward_order.index))
-
-
-def _check_single_width(name: str, conv: nn.Conv2d, coupled: int) -> None:
-    if conv.groups > 1 and not is_depthwise(conv):
-        raise ModelError(f"layer {name!r}: grouped convolutions (groups={conv.groups}) are not supported yet")
-    if coupled != conv.out_channels:
-        raise ModelError(f"layer {name!r}: only {coupled} of its {conv.out_channels} channels are coupled to one group")
-
-
-def _is_consumed(graph: Any, members: Any) -> bool:
-    return any(
-        isinstance(dep.target.module, nn.Conv2d | nn.Linear) and not graph.is_out_channel_pruning_fn(dep.handler)
-        for dep, _ in members
+    traced = trace(module, input_shape, by_whole_groups)
+    ledger = traced.found.ledger
+    layers = dict(module.named_modules())
+    owners = {f"{name}.weight": name for name in layers if isinstance(layers[name], nn.Conv2d | nn.Linear)}
+    return Coupling(
+        type(module).__name__,
+        traced.found,
+        traced.outputs,
+        _components(ledger.size, ledger.links),
+        _components(ledger.size, ledger.links + ledger.ties),
+        tuple(owners[name] for name in traced.found.resolutions if name in owners),
     )
 
 
-def _most(layers: tuple[str, ...], resolutions: dict[str, Resolution]) -> Resolution:
-    # most_common keeps the order of first sight among equals.
-    return Counter(resolutions[layer] for layer in layers).most_common(1)[0][0]
+def coupled_groups(module: nn.Module, input_shape: tuple[int, int, int]) -> tuple[LocatedGroup, ...]:
+    """Find every channel group of ``module``'s convolutions whose width can be chosen, in forward order.
+
+    What the network puts out keeps its width, and so does what is bound to the image's channels, a head that is to be
+    kept, and whatever enters an operator that is not known.
+
+    Args:
+        module: anywhere; left as it was.
+        input_shape: (channels, height, width) of one image.
+
+    Raises:
+        ModelError: no such group; names the modules that hold channels fast, and why.
+    """
+    coupling = couple(module, input_shape)
+    if not coupling.groups:
+        reasons = "; ".join(f"{name or 'the network'!r}: {reason}" for name, reason in coupling.found.frozen.items())
+        because = f" ({reasons})" if reasons else ""
+        raise ModelError(f"{coupling.network}: has no convolution whose channels could be pruned{because}")
+    return tuple(coupling.groups.values())
+
+
+def _components(size: int, pairs: list[Atoms]) -> NDArray[np.int64]:
+    """Number the connected components of ``size`` atoms in the order of their first atoms."""
+    edges = np.concatenate([np.zeros((1, 2), np.int64), *pairs])
+    graph = coo_array((np.ones(len(edges), np.int32), (edges[:, 0], edges[:, 1])), shape=(size, size))
+    _, found = connected_components(graph, directed=False)
+    _, first, inverse = np.unique(found, return_index=True, return_inverse=True)
+    numbers: NDArray[np.int64] = np.argsort(np.argsort(first))[inverse]
+    return numbers

@@ -1,7 +1,8 @@
 """Which channels a smaller network keeps: importance criteria over coupled groups, and what is left of them.
 
-The scores are torch-pruning's: each layer of a coupled group scores its channels, and the group's score is the mean
-over its layers (Fang et al., "DepGraph: Towards Any Structural Pruning", CVPR 2023, section 3.3).
+A criterion gives every weight a saliency. What can only be removed together is scored together: the sum of its
+saliency on each axis of each layer, averaged over these axes (Fang et al., "DepGraph: Towards Any Structural Pruning",
+CVPR 2023, section 3.3).
 """
 
 from __future__ import annotations
@@ -9,23 +10,23 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
-import torch_pruning as tp
 from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
 from scbp_host.domain.candidate import SeedSpec
 from scbp_host.errors import ModelError, UnknownNameError
-from scbp_host.space.coupling import coupled_groups, trace, whole_group
+from scbp_host.space.coupling import Coupling, couple
 
-# Group name -> (channels,), the higher the more important; comparable within one group only.
+# Group name -> one score for each class of channels that can be removed on its own, in the order of the group's
+# channels: (channels,) for most groups. The higher the more important; comparable within one group only.
 Scores = Mapping[str, NDArray[np.float64]]
 Batch = tuple[NDArray[np.float32], NDArray[np.int64]]
-Scorer = Callable[[Any], torch.Tensor | None]
+# Parameter name -> a tensor of its shape, at least 0; parameters that do not count are left out.
+Saliency = Mapping[str, torch.Tensor]
 
 DEFAULT_CRITERION = "l1"
 
@@ -38,30 +39,32 @@ class _Evidence:
     generator: torch.Generator
 
 
-def _magnitude(p: int) -> Callable[[nn.Module, _Evidence], Scorer]:
-    def scorer(_module: nn.Module, _evidence: _Evidence) -> Scorer:
-        return tp.importance.GroupMagnitudeImportance(p=p)  # type: ignore[no-any-return]
-
-    return scorer
+def _magnitude(p: int) -> Callable[[nn.Module, _Evidence], Saliency]:
+    return lambda module, _evidence: {name: weight.abs() ** p for name, weight in _weights(module).items()}
 
 
-def _bn_scale(_module: nn.Module, _evidence: _Evidence) -> Scorer:
-    return tp.importance.BNScaleImportance()  # type: ignore[no-any-return]
+def _bn_scale(module: nn.Module, _evidence: _Evidence) -> Saliency:
+    norms = {f"{name}.weight" for name, own in module.named_modules() if isinstance(own, nn.BatchNorm2d)}
+    return {name: weight.abs() for name, weight in _weights(module).items() if name in norms}
 
 
-def _taylor(module: nn.Module, evidence: _Evidence) -> Scorer:
-    _accumulate_gradients(module, evidence.batches)
-    return tp.importance.GroupTaylorImportance()  # type: ignore[no-any-return]
+def _taylor(module: nn.Module, evidence: _Evidence) -> Saliency:
+    sizes = _gradient_sizes(module, evidence.batches)
+    return {name: weight.abs() * sizes[name] for name, weight in _weights(module).items()}
 
 
-def _random(_module: nn.Module, evidence: _Evidence) -> Scorer:
-    return lambda group: torch.rand(len(group[0].idxs), generator=evidence.generator)
+def _random(module: nn.Module, evidence: _Evidence) -> Saliency:
+    return {name: torch.rand(weight.shape, generator=evidence.generator) for name, weight in _weights(module).items()}
+
+
+def _weights(module: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: own.detach() for name, own in module.named_parameters() if name.rpartition(".")[2] != "bias"}
 
 
 # l1: Li et al., "Pruning Filters for Efficient ConvNets", ICLR 2017. l2: its Euclidean sister. bn-scale: Liu et al.,
 # "Network Slimming", ICCV 2017. taylor: first order, Molchanov et al., "Importance Estimation", CVPR 2019, method
 # Taylor-FO on weights. random: the control that a criterion has to beat.
-CRITERIA: Mapping[str, Callable[[nn.Module, _Evidence], Scorer]] = {
+CRITERIA: Mapping[str, Callable[[nn.Module, _Evidence], Saliency]] = {
     "l1": _magnitude(1),
     "l2": _magnitude(2),
     "bn-scale": _bn_scale,
@@ -87,7 +90,8 @@ def channel_scores(
         random_seed: only ``random`` draws from it.
 
     Returns:
-        group name -> array of shape (channels,); the higher, the more important. The scale is the criterion's own.
+        group name -> one score for each class of channels that can be removed on its own, for most groups of shape
+        (channels,); the higher, the more important. The scale is the criterion's own.
 
     Raises:
         UnknownNameError: no such criterion.
@@ -97,55 +101,91 @@ def channel_scores(
         raise UnknownNameError("importance criterion", criterion, CRITERIA, "docs/training.md compares them")
     module = copy.deepcopy(source).cpu().eval()
     evidence = _Evidence(batches, torch.Generator().manual_seed(random_seed))
-    scorer = CRITERIA[criterion](module, evidence)
-    graph = trace(module, spec.input_shape)
-    groups = [located.group for located in coupled_groups(module, spec.input_shape)]
-    return {group.name: score_group(graph, module.get_submodule(group.name), scorer, criterion) for group in groups}
+    saliency = CRITERIA[criterion](module, evidence)
+    return group_scores(couple(source, spec.input_shape), saliency, criterion)
 
 
-def score_group(
-    graph: Any, conv: nn.Module, scorer: Scorer | None = None, criterion: str = DEFAULT_CRITERION
-) -> NDArray[np.float64]:
-    """Return the scores (channels,) of one group; None takes L1. Raises ModelError where there is nothing to score."""
-    assert isinstance(conv, nn.Conv2d), "groups are named after a convolution"
-    scores = (scorer or tp.importance.GroupMagnitudeImportance(p=1))(whole_group(graph, conv))
-    if not isinstance(scores, torch.Tensor):
-        hint = "" if criterion == DEFAULT_CRITERION else f"try: --importance {DEFAULT_CRITERION}"
-        name = graph._module2name[conv]
-        raise ModelError(f"layer {name!r}: {criterion} finds no weights in its group to rank channels by", hint)
-    return scores.detach().numpy().astype(np.float64)
+def group_scores(
+    coupling: Coupling, saliency: Saliency, criterion: str = DEFAULT_CRITERION
+) -> dict[str, NDArray[np.float64]]:
+    """Score the classes of every group.
+
+    Args:
+        coupling: of the network.
+        saliency: of its weights.
+        criterion: what ``saliency`` is called, for messages.
+
+    Raises:
+        ModelError: nothing to score a group by; names the group.
+    """
+    of_classes = _class_scores(coupling, saliency)
+    scores = {}
+    for share, located in coupling.groups.items():
+        scores[located.group.name] = own = of_classes[coupling.group_classes(share)]
+        if np.isnan(own).any():
+            hint = "" if criterion == DEFAULT_CRITERION else f"try: --importance {DEFAULT_CRITERION}"
+            name = located.group.name
+            raise ModelError(f"layer {name!r}: {criterion} finds no weights in its group to rank channels by", hint)
+    return scores
 
 
-def kept_shares(scores: Scores) -> dict[str, NDArray[np.float64]]:
+def kept_shares(scores: Scores, channels: Mapping[str, int]) -> dict[str, NDArray[np.float64]]:
     """Say for each group how much of its importance the w most important channels keep.
+
+    Args:
+        scores: of each group.
+        channels: the seed's width of each group.
 
     Returns:
         group name -> array of shape (channels + 1,), rising from 0.0 at width 0 to 1.0 at the seed's width.
     """
-    return {name: _kept_share(own) for name, own in scores.items()}
+    return {name: _kept_share(own, channels[name]) for name, own in scores.items()}
 
 
-def _kept_share(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+def _kept_share(scores: NDArray[np.float64], channels: int) -> NDArray[np.float64]:
     kept = np.concatenate([[0.0], np.cumsum(np.sort(scores)[::-1])])
-    share: NDArray[np.float64] = kept / kept[-1] if kept[-1] > 0.0 else np.linspace(0.0, 1.0, kept.size)
+    kept = kept / kept[-1] if kept[-1] > 0.0 else np.linspace(0.0, 1.0, kept.size)
+    # A class may stand for several channels, or for part of one: then the width lies between two counts of classes.
+    counts = np.linspace(0, len(scores), channels + 1)
+    share: NDArray[np.float64] = np.interp(counts, np.arange(kept.size), kept)
     return share
 
 
-def _accumulate_gradients(module: nn.Module, batches: Iterable[Batch]) -> None:
-    """Leave the sum over the batches of |dL/dw| in every parameter's ``grad``.
+def _class_scores(coupling: Coupling, saliency: Saliency) -> NDArray[np.float64]:
+    """Return for each class its saliency on an axis, averaged over the axes where it has some; NaN where on none."""
+    count = int(coupling.classes.max()) + 1
+    total, axes = np.zeros(count), np.zeros(count)
+    for name, axis in coupling.found.ledger.axes:
+        if name in saliency:
+            classes = coupling.classes_of((name, axis))
+            total += np.bincount(classes, _along(saliency[name], axis), count)
+            axes[np.unique(classes)] += 1
+    scores: NDArray[np.float64] = total / np.where(axes > 0, axes, np.nan)
+    return scores
+
+
+def _along(values: torch.Tensor, axis: int) -> NDArray[np.float64]:
+    others = [own for own in range(values.ndim) if own != axis]
+    summed = values.sum(others, dtype=torch.float64) if others else values.double()
+    along: NDArray[np.float64] = summed.cpu().numpy()
+    return along
+
+
+def _gradient_sizes(module: nn.Module, batches: Iterable[Batch]) -> Saliency:
+    """Return the sum over the batches of |dL/dw| of every parameter.
 
     |w * sum |g|| is the sum of |w * g|: at a trained seed the gradients of the batches cancel, their sizes do not.
     """
-    totals = {parameter: torch.zeros_like(parameter) for parameter in module.parameters()}
+    parameters = dict(module.named_parameters())
+    totals = {name: torch.zeros_like(parameter) for name, parameter in parameters.items()}
     seen = 0
     for images, labels in batches:
         module.zero_grad()
         functional.cross_entropy(module(torch.from_numpy(images)), torch.from_numpy(labels)).backward()  # type: ignore[no-untyped-call]
-        for parameter, total in totals.items():
+        for name, parameter in parameters.items():
             if parameter.grad is not None:  # an auxiliary head has none
-                total += parameter.grad.abs()
+                totals[name] += parameter.grad.abs()
         seen += 1
     if not seen:
         raise ModelError("importance criterion 'taylor': expected at least one batch of training images, got none")
-    for parameter, total in totals.items():
-        parameter.grad = total
+    return totals

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -32,9 +31,8 @@ def from_scratch(candidate: Candidate, random_seed: int) -> nn.Module:
     """
     seed = build_seed(candidate.seed, random_seed)
     fans = _fans_in(seed)
-    # A slice by position: what an importance keeps of random weights is not random any more.
-    first = {name: -np.arange(_channels(seed, name), dtype=np.float64) for name, _ in candidate.widths}
-    module = derive(candidate, seed, first)
+    # Without scores, a slice by position: what an importance keeps of random weights is not random any more.
+    module = derive(candidate, seed, scores={})
     with torch.no_grad():
         for name, fan_in in _fans_in(module).items():
             weight = module.get_parameter(f"{name}.weight")
@@ -48,7 +46,3 @@ def _fans_in(module: nn.Module) -> dict[str, int]:
         for name, layer in module.named_modules()
         if isinstance(layer, nn.Conv2d | nn.Linear)
     }
-
-
-def _channels(module: nn.Module, name: str) -> int:
-    return len(module.get_parameter(f"{name}.weight"))

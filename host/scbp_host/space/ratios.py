@@ -81,7 +81,7 @@ class SearchSpace:
             raise UsageError(f"ratios {tuple(ratios)}: expected {len(self.superblocks)}, one for each superblock")
         check_ratios(ratios, "candidate")
         widths = tuple(
-            (group.name, snap_width(group.channels, ratio, self.channel_step))
+            (group.name, snap_width(group.channels, ratio, group.width_step(self.channel_step)))
             for block, ratio in zip(self.superblocks, ratios, strict=True)
             for group in block.groups
         )

@@ -51,7 +51,8 @@ class Inheritance:
 
     def shares(self) -> Mapping[str, NDArray[np.float64]]:
         """Return for each group the share of importance that w channels keep, ``(channels + 1,)``."""
-        return kept_shares(self.scores)
+        channels = {name: len(self._source.get_parameter(f"{name}.weight")) for name in self.scores}
+        return kept_shares(self.scores, channels)
 
     def start(self, candidate: Candidate) -> Module:
         """Return the candidate's network as its training begins; raises ModelError where it cannot be derived."""

@@ -143,7 +143,8 @@ def test_the_channels_that_score_highest_are_inherited(source: nn.Module) -> Non
 
 
 def test_kept_shares_rise_from_nothing_to_all_the_most_important_channel_first(source: nn.Module) -> None:
-    for curve in kept_shares(channel_scores(source, SPEC)).values():
+    scores = channel_scores(source, SPEC)
+    for curve in kept_shares(scores, {name: len(own) for name, own in scores.items()}).values():
         gains = np.diff(curve)
         assert (curve[0], curve[-1]) == (0.0, pytest.approx(1.0))
         assert (gains >= 0).all()
@@ -151,6 +152,11 @@ def test_kept_shares_rise_from_nothing_to_all_the_most_important_channel_first(s
 
 
 def test_kept_share_is_flat_over_channels_that_do_nothing() -> None:
-    curve = kept_shares({"conv": np.asarray([0.0, 2.0, 0.0, 1.0])})["conv"]
+    curve = kept_shares({"conv": np.asarray([0.0, 2.0, 0.0, 1.0])}, {"conv": 4})["conv"]
     assert curve.tolist() == pytest.approx([0.0, 2 / 3, 1.0, 1.0, 1.0])
-    assert kept_shares({"conv": np.zeros(2)})["conv"].tolist() == [0.0, 0.5, 1.0]
+    assert kept_shares({"conv": np.zeros(2)}, {"conv": 2})["conv"].tolist() == [0.0, 0.5, 1.0]
+
+
+def test_kept_share_of_channels_that_go_together_is_that_of_their_classes() -> None:
+    curve = kept_shares({"conv": np.asarray([3.0, 1.0])}, {"conv": 4})["conv"]
+    assert curve.tolist() == pytest.approx([0.0, 0.375, 0.75, 0.875, 1.0])

@@ -1,15 +1,19 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from scbp_host.domain.candidate import Candidate
 from scbp_host.errors import ModelError
+from scbp_host.space import slices
+from scbp_host.space.coupling import Coupling
 from scbp_host.space.derive import derive
 from scbp_host.space.ratios import SearchSpace
 from scbp_host.space.seeds import build_seed, seed_spec
-from scbp_host.space.slices import Scattered, Slice, _slice, carve
+from scbp_host.space.slices import carve
 from scbp_host.space.superblocks import bin_by_stage
 
 RATIOS = (0.5, 0.75, 0.25, 1.0)
@@ -57,11 +61,11 @@ def test_the_slices_hold_for_the_seed_after_it_changed() -> None:
     """What the seed learns later must not change which channels a candidate has."""
     candidate = candidate_of("resnet18")
     source = trained(candidate)
-    slices = carve(candidate, source).slices
+    parts = carve(candidate, source).slices
     later = {name: tensor + 1.0 for name, tensor in source.state_dict().items() if tensor.is_floating_point()}
     for name, expected in derive(candidate, source).state_dict().items():
         if name in later:
-            torch.testing.assert_close(slices[name](later[name]), expected + 1.0)
+            torch.testing.assert_close(parts[name](later[name]), expected + 1.0)
 
 
 def test_a_gradient_through_a_slice_reaches_the_entries_kept_and_no_other() -> None:
@@ -76,14 +80,23 @@ def test_a_gradient_through_a_slice_reaches_the_entries_kept_and_no_other() -> N
     assert torch.equal(parameter[parameter.grad > 0], kept.flatten())
 
 
-def test_positions_that_are_no_product_of_axes_are_kept_one_by_one() -> None:
-    whole = torch.arange(12.0).reshape(3, 4)
-    product = torch.tensor([[1, 3], [9, 11]])
-    staircase = torch.tensor([[0, 1], [5, 6]])
-    assert isinstance(_slice(product, whole.shape), Slice)
-    assert isinstance(_slice(staircase, whole.shape), Scattered)
-    for positions in (product, staircase):
-        assert torch.equal(_slice(positions, whole.shape)(whole), positions.float())
+@pytest.mark.parametrize("factory", ["resnet18", "shufflenet_v2_x0_5", "resnext50_32x4d"])
+def test_a_part_whose_channels_do_not_belong_together_is_an_error_never_a_wrong_network(
+    factory: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Let one tensor keep its channels in another order than what it is coupled to."""
+    candidate = candidate_of(factory)
+    source = trained(candidate)
+    right = slices._Narrowing.kept
+
+    def shifted(self: slices._Narrowing, narrow: Coupling, scores: NDArray[np.float64]) -> slices.Kept:
+        kept = dict(right(self, narrow, scores))
+        axis = next(axis for axis, own in reversed(kept.items()) if len(own) > 1 and axis[0].endswith("running_var"))
+        return {**kept, axis: np.roll(kept[axis], 1)}
+
+    monkeypatch.setattr(slices._Narrowing, "kept", shifted)
+    with pytest.raises(ModelError, match="channels meet that do not meet in the seed"):
+        carve(candidate, source)
 
 
 def test_a_width_that_the_seed_does_not_have_is_refused() -> None:

@@ -3,7 +3,6 @@ from __future__ import annotations
 import pytest
 from torch import nn
 
-from scbp_host.errors import ModelError
 from scbp_host.space.seeds import build_seed, seed_spec
 from scbp_host.space.superblocks import bin_by_stage
 
@@ -39,12 +38,3 @@ def test_classifier_made_of_a_convolution_is_not_prunable() -> None:
     layers = {layer for block in blocks for group in block.groups for layer in group.layers}
     assert "features.12.expand3x3" in layers
     assert "classifier.1" not in layers
-
-
-@pytest.mark.parametrize(
-    ("factory", "says"),
-    [("resnext50_32x4d", "'layer1.0.conv2': grouped"), ("shufflenet_v2_x0_5", "cannot be traced")],
-)
-def test_what_is_not_supported_is_named(factory: str, says: str) -> None:
-    with pytest.raises(ModelError, match=says):
-        bin_by_stage(seed_spec(factory, 10, (3, 64, 64)))
