@@ -6,9 +6,18 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from scbp_host.errors import ConfigError, UsageError
 
@@ -47,6 +56,22 @@ def _ratio(value: float) -> float:
     return value
 
 
+def _binning(value: object) -> object:
+    """Read a method's name, or a table of superblocks by name; pydantic would name the union's parts one by one."""
+    if isinstance(value, str) and value in get_args(BinningMethod):
+        return value
+    if isinstance(value, Mapping) and len(value) > 1 and all(_is_patterns(own) for own in value.values()):
+        return {str(name): tuple(patterns) for name, patterns in value.items()}
+    methods = ", ".join(get_args(BinningMethod))
+    raise ValueError(f"expected {methods}, or a table of at least two superblocks, each a list of module names")
+
+
+def _is_patterns(value: object) -> bool:
+    return isinstance(value, list | tuple) and len(value) > 0 and all(isinstance(own, str) and own for own in value)
+
+
+BinningMethod = Literal["stage", "params", "macs", "latency"]
+Binning = Annotated[BinningMethod | Mapping[str, tuple[str, ...]], BeforeValidator(_binning)]
 Milliseconds = Annotated[float | None, _reads("ms"), _writes("ms")]
 Megabytes = Annotated[float | None, _reads("MB"), _writes("MB")]
 Init = Literal["inherited", "from-scratch"]
@@ -63,6 +88,9 @@ class RunConfig(BaseModel):
         data: ``digits``, ``textures``, or a folder of images.
         weights: the seed's trained weights (safetensors); None trains the seed first.
         input_shape: (channels, height, width).
+        binning: what makes a superblock: a spatial resolution, an equal share of a cost, or, by the superblock's name,
+            module names or globs.
+        superblocks: how many superblocks of equal shares; None takes as many as there are resolutions.
         ratios: c-ratios of every superblock.
         measure: structures measured before anything is trained.
         train: candidates trained in each round.
@@ -89,6 +117,8 @@ class RunConfig(BaseModel):
     data: str = "digits"
     weights: Path | None = None
     input_shape: tuple[int, int, int] = (3, 32, 32)
+    binning: Binning = "stage"
+    superblocks: int | None = Field(None, ge=2)
     ratios: tuple[Ratio, ...] = Field((1.0, 0.75, 0.5, 0.25), min_length=1)
     measure: int = Field(32, ge=2)
     train: int = Field(6, ge=1)
@@ -114,6 +144,14 @@ class RunConfig(BaseModel):
             raise ValueError("expected no repeats")
         return ratios
 
+    @field_validator("superblocks")
+    @classmethod
+    def _of_equal_shares(cls, superblocks: int | None, others: ValidationInfo) -> int | None:
+        binning = others.data.get("binning")
+        if superblocks is not None and (binning == "stage" or isinstance(binning, Mapping)):
+            raise ValueError("expected with a binning by params, macs or latency only")
+        return superblocks
+
     @property
     def accuracy_drop_points(self) -> float | None:
         """The accuracy budget: as set; else 1.0 point where no other budget is set, and none where one is."""
@@ -124,6 +162,13 @@ class RunConfig(BaseModel):
     def identity(self) -> dict[str, Any]:
         """Return what a resumed run must agree on, as JSON values."""
         return self.model_dump(mode="json", exclude={"out"})
+
+    def agrees_with(self, stored: Mapping[str, Any]) -> bool:
+        """Tell whether a stored :meth:`identity` is this one's; keys newer than the store have their defaults there."""
+        try:
+            return RunConfig.model_validate(stored).identity() == self.identity()
+        except ValidationError:
+            return False  # of another release, whose keys or values are not ours
 
 
 def load_config(path: Path | None, flags: Mapping[str, object]) -> RunConfig:

@@ -28,8 +28,7 @@ def cost(module: nn.Module, input_shape: tuple[int, int, int]) -> Cost:
 
     def count(layer: nn.Module, _inputs: Any, output: torch.Tensor) -> None:
         nonlocal macs
-        # Every output value is a dot product over one filter: in_channels / groups * kernel area, or in_features.
-        macs += output.numel() * int(layer.weight[0].numel())  # type: ignore[index]
+        macs += layer_macs(layer, output)
 
     hooks = [m.register_forward_hook(count) for m in module.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
     try:
@@ -39,3 +38,9 @@ def cost(module: nn.Module, input_shape: tuple[int, int, int]) -> Cost:
         for hook in hooks:
             hook.remove()
     return Cost(sum(parameter.numel() for parameter in module.parameters()), macs)
+
+
+def layer_macs(layer: nn.Module, output: torch.Tensor) -> int:
+    """Return the multiply-accumulates of a Conv2d or Linear that put out ``output``."""
+    # Every output value is a dot product over one filter: in_channels / groups * kernel area, or in_features.
+    return output.numel() * int(layer.weight[0].numel())  # type: ignore[index]
