@@ -27,7 +27,9 @@ from scbp_host.search.base import Limits, Proposal, Purpose, Strategy
 from scbp_host.search.one_shot import OneShotSearch, importance_kept, relative_widths
 from scbp_host.space.ratios import SearchSpace
 from scbp_host.space.seeds import build_seed, load_weights, seed_spec
+from scbp_host.space.survey import survey_seed
 from scbp_host.stages.artifacts import Artifacts
+from scbp_host.stages.binning import acknowledge_superblocks, bin_offline
 from scbp_host.stages.context import RunContext
 from scbp_host.stages.inheritance import Inheritance
 from scbp_host.stages.ledger import Ledger, Payload
@@ -80,7 +82,8 @@ def run(
     open_transport(profile)
     task = load_task(config.data, config.input_shape)
     spec = seed_spec(config.model, len(task.class_names), config.input_shape)
-    space = make_space(spec, config.ratios, profile.channel_step)
+    survey = survey_seed(spec)
+    make_space(spec, bin_offline(survey, config).superblocks, config.ratios, profile.channel_step)
     _check_weights(config, spec)
     with open_device(profile) as client, Store.open(config.out / STORE_FILE) as store:
         client.require_runtime(profile.runtime)
@@ -91,6 +94,7 @@ def run(
             config, profile, client, task, spec, ledger, artifacts, settings or MeasureSettings(), listen
         )
         acknowledge_surroundings(context)
+        space = make_space(spec, acknowledge_superblocks(context, survey), config.ratios, profile.channel_step)
         acknowledge_space(ledger, space)
         _Loop(context, store, space).run()
         return _conclude(context, store)
@@ -277,7 +281,7 @@ def _created(store: Store, config: RunConfig, command: Sequence[str]) -> str:
 def _resumed(store: Store, config: RunConfig) -> str:
     unfinished = [own for own in store.runs() if own.status is not RunStatus.FINISHED]
     for own in unfinished:
-        if own.config["config"] == config.identity():
+        if config.agrees_with(own.config["config"]):
             store.finish_run(own.id, RunStatus.RUNNING)
             return own.id
     hint = f"unfinished runs: {', '.join(own.id for own in unfinished[:5]) or 'none'}; start anew without --resume"

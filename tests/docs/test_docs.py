@@ -147,20 +147,23 @@ def test_the_readme_lists_every_verb() -> None:
 
 
 def test_every_verb_has_json() -> None:
-    leaves = [own for name, own in COMMANDS.commands.items() if name != "devices"]
-    leaves += COMMANDS.commands["devices"].commands.values()
+    leaves = [leaf for own in COMMANDS.commands.values() for leaf in getattr(own, "commands", {"": own}).values()]
     assert [leaf.name for leaf in leaves if "--json" not in {opt for own in leaf.params for opt in own.opts}] == []
 
 
-def flags(verb: str) -> set[str]:
-    return {name for parameter in COMMANDS.commands[verb].params for name in parameter.opts if name.startswith("--")}
+def flags(*verb: str) -> set[str]:
+    command = COMMANDS
+    for name in verb:
+        command = command.commands[name]
+    return {name for parameter in command.params for name in parameter.opts if name.startswith("--")}
 
 
-def test_every_flag_of_run_and_measure_is_documented() -> None:
+def test_every_flag_of_run_measure_and_space_show_is_documented() -> None:
     keys = {code(row[1]) for row in table(CONFIGURATION, "Every key")}
     others = {code(row[0]) for row in table(CONFIGURATION, "Other flags of run")}
     assert keys | others == flags("run")
     assert {code(row[0]) for row in table(CONFIGURATION, "measure")} == flags("measure")
+    assert {code(row[0]) for row in table(CONFIGURATION, "space show")} == flags("space", "show") - {"--binning"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -7,7 +7,7 @@ import sys
 import typer
 
 from scbp_host import __version__
-from scbp_host.cli import devices, measure, rank, report, run
+from scbp_host.cli import devices, measure, rank, report, run, space
 from scbp_host.cli.console import show_error, show_internal_error
 from scbp_host.errors import EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_OK, ScbpError
 
@@ -22,6 +22,7 @@ app.command("run")(run.run)
 app.command("measure")(measure.measure)
 app.command("rank")(rank.rank)
 app.command("report")(report.report)
+app.add_typer(space.app, name="space")
 app.add_typer(devices.app, name="devices")
 
 

@@ -20,6 +20,10 @@ def run(
     data: Annotated[str | None, typer.Option(help="digits, textures, or a folder of one subfolder per class.")] = None,
     weights: Annotated[Path | None, typer.Option(help="The seed's trained weights (.safetensors).")] = None,
     input_shape: Annotated[str | None, typer.Option(help="CxHxW, e.g. 3x224x224.")] = None,
+    binning: Annotated[
+        str | None, typer.Option(help="Superblocks by stage, or of equal shares of params, macs or latency (stage).")
+    ] = None,
+    superblocks: Annotated[int | None, typer.Option(help="How many superblocks of equal shares.")] = None,
     ratios: Annotated[str | None, typer.Option(help="Width modifiers in (0, 1], e.g. 1,0.75,0.5,0.25.")] = None,
     latency_budget: Annotated[str | None, typer.Option(help="p50, e.g. 15ms.")] = None,
     memory_budget: Annotated[str | None, typer.Option(help="Peak memory, e.g. 300MB.")] = None,
@@ -52,8 +56,10 @@ def run(
         "model": model,
         "data": data,
         "weights": weights,
-        "input_shape": _shape(input_shape),
-        "ratios": _ratios(ratios),
+        "input_shape": parse_shape(input_shape),
+        "binning": binning,
+        "superblocks": superblocks,
+        "ratios": parse_ratios(ratios),
         "latency_budget": latency_budget,
         "memory_budget": memory_budget,
         "max_accuracy_drop": max_accuracy_drop,
@@ -88,7 +94,8 @@ def _run(config: RunConfig, *, resume: bool, json: bool) -> None:
     check_feasible(result.summary)
 
 
-def _shape(text: str | None) -> tuple[int, ...] | None:
+def parse_shape(text: str | None) -> tuple[int, ...] | None:
+    """Read ``3x224x224``; raises UsageError naming the flag."""
     if text is None:
         return None
     parts = text.split("x")
@@ -97,7 +104,8 @@ def _shape(text: str | None) -> tuple[int, ...] | None:
     return tuple(int(part) for part in parts)
 
 
-def _ratios(text: str | None) -> tuple[float, ...] | None:
+def parse_ratios(text: str | None) -> tuple[float, ...] | None:
+    """Read ``1,0.75,0.5``; raises UsageError naming the flag."""
     if text is None:
         return None
     try:

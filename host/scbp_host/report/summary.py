@@ -125,6 +125,14 @@ class SuperblockRecord(_Record):
         return sum(group.channels for group in self.groups)
 
 
+class BinningRecord(_Record):
+    """How the superblocks came about; the defaults are what runs had that knew stages alone."""
+
+    method: Literal["stage", "params", "macs", "latency", "names"] = "stage"
+    moved: tuple[str, ...] = ()
+    unattributed_share: float | None = None
+
+
 class BudgetRecord(_Record):
     """What the best had to meet; None where no budget was set."""
 
@@ -174,6 +182,7 @@ class Summary(_Record):
     data: DataRecord
     space_size: int
     superblocks: tuple[SuperblockRecord, ...]
+    binning: BinningRecord = BinningRecord()
     seed: CandidateRecord
     best: CandidateRecord | None
     best_reason: str

@@ -31,7 +31,8 @@ def equal_cuts(weights: Sequence[float], bins: int) -> tuple[int, ...]:
         UsageError: more bins than items.
     """
     if not 1 <= bins <= len(weights):
-        raise UsageError(f"superblocks: expected from 1 to {len(weights)}, the number of channel groups, got {bins}")
+        message = f"superblocks: expected from 1 to {len(weights)}, the number of channel groups, got {bins}"
+        raise UsageError(message, "run: scbp-host space show")
     deviations = _deviations(np.asarray(weights, dtype=np.float64), bins)
     allowed = _least_largest(deviations, bins) + _ROUNDING * float(np.sum(weights))
     return _least_squares(np.where(deviations <= allowed, deviations**2, np.inf), bins)

@@ -19,6 +19,7 @@ from scbp_host.store import Outcome
 
 MB = 1e6
 
+BINNING = "binning"
 MEASURE, TRAIN, EXPORT, VERIFY, TEST, PROPOSE = "measure", "train", "export", "verify", "test", "propose"
 
 

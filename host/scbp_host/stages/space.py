@@ -7,18 +7,19 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from scbp_host.domain.candidate import Candidate, SeedSpec
+from scbp_host.domain.candidate import Candidate, SeedSpec, Superblock
 from scbp_host.space.ratios import SearchSpace
-from scbp_host.space.superblocks import bin_by_stage
 from scbp_host.stages.ledger import Ledger, Payload
 
 # A space of more structures is searched through a uniform sample of this size.
 POOL_LIMIT = 4096
 
 
-def make_space(spec: SeedSpec, ratios: Sequence[float], channel_step: int) -> SearchSpace:
-    """Bin the seed's layers; raises ModelError where nothing can be derived."""
-    return SearchSpace.uniform(spec, bin_by_stage(spec), ratios, channel_step)
+def make_space(
+    spec: SeedSpec, superblocks: tuple[Superblock, ...], ratios: Sequence[float], channel_step: int
+) -> SearchSpace:
+    """Return the space of one set of ratios for every superblock; raises UsageError where that is none."""
+    return SearchSpace.uniform(spec, superblocks, ratios, channel_step)
 
 
 def acknowledge_space(ledger: Ledger, space: SearchSpace) -> None:

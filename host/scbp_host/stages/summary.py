@@ -11,6 +11,7 @@ from scbp_host.config import RunConfig
 from scbp_host.errors import StoreError
 from scbp_host.ranking.budgets import Budgets
 from scbp_host.report.summary import (
+    BinningRecord,
     BudgetRecord,
     CandidateRecord,
     DataRecord,
@@ -25,7 +26,7 @@ from scbp_host.report.summary import (
     SuperblockRecord,
 )
 from scbp_host.stages.ledger import Payload
-from scbp_host.stages.records import MB, MEASURE, PROPOSE, VERIFY, Known, Ranking, Standing, rank
+from scbp_host.stages.records import BINNING, MB, MEASURE, PROPOSE, VERIFY, Known, Ranking, Standing, rank
 from scbp_host.store import Outcome, Store
 
 # The seed against itself should give 1; further off than this the machine was too busy to trust.
@@ -59,6 +60,7 @@ def summarise(store: Store, run_id: str, budgets: Budgets | None = None) -> Summ
     chosen = budgets or budgets_of(config)
     ranking = rank(standing, chosen)
     record = _Records(standing, ranking)
+    binning = _binning(subjects.get((BINNING, "superblocks")))
     candidates = tuple(record.of(known) for known in standing.candidates)
     seed = record.of(standing.seed)
     return Summary(
@@ -72,6 +74,7 @@ def summarise(store: Store, run_id: str, budgets: Budgets | None = None) -> Summ
         data=DataRecord.model_validate(data),
         space_size=space["size"],
         superblocks=tuple(_superblock(block) for block in space["superblocks"]),
+        binning=binning,
         seed=seed,
         best=None if ranking.best is None else record.of(ranking.best),
         best_reason=ranking.reason,
@@ -86,7 +89,7 @@ def summarise(store: Store, run_id: str, budgets: Budgets | None = None) -> Summ
         bytes_shipped=sum(int((outcome.payload or {}).get("bytes_shipped", 0)) for outcome in outcomes),
         structure_bytes=_structure_bytes(standing),
         stage_seconds=_stage_seconds(outcomes),
-        warnings=_warnings(standing, device),
+        warnings=_warnings(standing, device, binning),
     )
 
 
@@ -137,6 +140,12 @@ def _superblock(data: Payload) -> SuperblockRecord:
     return SuperblockRecord(name=data["name"], resolution=data["resolution"], groups=groups, ratios=data["ratios"])
 
 
+def _binning(payload: Payload | None) -> BinningRecord:
+    if payload is None:
+        return BinningRecord()
+    return BinningRecord.model_validate({name: payload[name] for name in BinningRecord.model_fields})
+
+
 def _latency_model(outcomes: Sequence[Outcome]) -> LatencyModelRecord | None:
     models = [outcome.payload["model"] for outcome in outcomes if outcome.stage == PROPOSE and outcome.payload]
     newest = [model for model in models if model]
@@ -175,8 +184,14 @@ def _stage_seconds(outcomes: Sequence[Outcome]) -> dict[str, float]:
     return {stage: round(total, 3) for stage, total in seconds.items()}
 
 
-def _warnings(standing: Standing, device: Payload) -> tuple[str, ...]:
+def _warnings(standing: Standing, device: Payload, binning: BinningRecord) -> tuple[str, ...]:
     warnings = list(device["warnings"])
+    # A stage's layers of another resolution are the rule, not an exception: the report lists them, and that is all.
+    if binning.moved and binning.method != "stage":
+        warnings.append(
+            f"superblocks by {binning.method}: {len(binning.moved)} cuts moved so that no coupled channels are split; "
+            "the report says which"
+        )
     itself = standing.seed.payloads.get(VERIFY) or standing.seed.payloads.get(MEASURE)
     if itself is not None:
         ratio = itself["measurement"]["ratio"][0]

@@ -38,6 +38,14 @@ WRONG = [
     ("max_accuracy_drop = -1", "max_accuracy_drop", "greater than or equal to 0"),
     ("train = 0", "train", "greater than or equal to 1"),
     ("input_shape = [3, 32]", "input_shape", "required"),
+    ("binning = 'flops'", "binning", "expected stage, params, macs, latency, or a table of at least two superblocks"),
+    ("binning = ['conv1']", "binning", "expected stage, params"),
+    ("binning = {a = ['conv1']}", "binning", "at least two superblocks"),
+    ("binning = {a = ['conv1'], b = []}", "binning", "a list of module names"),
+    ("binning = {a = ['conv1'], b = [1]}", "binning", "a list of module names"),
+    ("superblocks = 4", "superblocks", "expected with a binning by params, macs or latency only, got 4"),
+    ("binning = 'macs'\nsuperblocks = 1", "superblocks", "greater than or equal to 2"),
+    ("superblocks = 4\nbinning = {a = ['conv1'], b = ['*']}", "superblocks", "expected with a binning by params"),
     ("importance = 'l3'", "importance", "expected to be 'l1', 'l2', 'bn-scale', 'taylor' or 'random', got 'l3'"),
     ("init = 'random'", "init", "expected to be 'inherited' or 'from-scratch'"),
     ("distill_weight = 1.5", "distill_weight", "less than or equal to 1"),
@@ -134,3 +142,20 @@ def test_the_identity_leaves_the_output_folder_out_and_is_read_again(tmp_path):
     assert config.identity() != config_of_flags({**flags, "random_seed": 1}).identity()
     stored = json.loads(json.dumps(config.identity()))
     assert RunConfig.model_validate(stored).model_copy(update={"out": config.out}) == config
+
+
+@pytest.mark.parametrize("binning", ["stage", "latency", {"early": ["conv1"], "late": ["layer*", "*"]}])
+def test_a_binning_is_read_back_from_the_store_as_it_was(binning):
+    config = RunConfig(binning=binning)
+    stored = json.loads(json.dumps(config.identity(), sort_keys=True))
+    assert RunConfig.model_validate(stored).binning == config.binning
+    assert config.agrees_with(stored)
+
+
+def test_a_run_from_before_a_key_existed_has_its_default():
+    stored = RunConfig(measure=7).identity()
+    del stored["binning"], stored["superblocks"]
+    assert RunConfig(measure=7).agrees_with(stored)
+    assert not RunConfig(measure=8).agrees_with(stored)
+    assert not RunConfig(measure=7, binning="macs").agrees_with(stored)
+    assert not RunConfig(measure=7).agrees_with({**stored, "a-key-of-another-release": 1})

@@ -6,7 +6,7 @@ import pytest
 from scbp_host.report import write_html
 from scbp_host.report.html import render_html
 from scbp_host.report.plots import pareto_svg, ratio_svg
-from scbp_host.report.summary import FailureRecord
+from scbp_host.report.summary import BinningRecord, FailureRecord
 
 HOSTILE = "<script>alert('x')</script>&\"$x^2$"
 VOID = {"meta", "br", "hr", "img", "input", "link"}
@@ -183,3 +183,12 @@ def test_a_seed_without_figures_is_a_row_of_dashes(summary):
     seed = type(summary.seed)(id="5eed", ratios=(1.0, 1.0, 1.0, 1.0), status="reference")
     page = Page(render_html(summary.model_copy(update={"seed": seed})))
     assert page.said("td").count("–") >= 11
+
+
+def test_superblocks_say_how_they_came_about_and_what_moved(summary):
+    moved = "cut 1 for equal shares of macs would be before 'b' and split 'a' (3 layers); it moved to before 'c'"
+    binning = BinningRecord(method="latency", moved=(moved,), unattributed_share=0.125)
+    page = Page(render_html(summary.model_copy(update={"binning": binning})))
+    assert moved in page.said("li")
+    assert any("Binned by latency. 12.5 %" in text for text in page.said("p"))
+    assert any("Binned by stage." in text for text in Page(render_html(summary)).said("p"))

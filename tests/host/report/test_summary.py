@@ -21,6 +21,7 @@ PLACES = {
     "Device": lambda data: [data["device"]],
     "Model": lambda data: [data["model"]],
     "Data": lambda data: [data["data"]],
+    "Binning": lambda data: [data["binning"]],
     "Superblock": lambda data: data["superblocks"],
     "Group": lambda data: [group for block in data["superblocks"] for group in block["groups"]],
     "Budgets": lambda data: [data["budgets"]],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scbp_host.errors import UsageError
@@ -25,6 +25,7 @@ def badness(weights: list[int], cuts: tuple[int, ...]) -> tuple[float, float]:
     return max(deviations), sum(own**2 for own in deviations)
 
 
+@settings(deadline=None)
 @given(WEIGHTS, st.data())
 def test_no_other_cut_is_better(weights: list[int], data: st.DataObject) -> None:
     bins = data.draw(st.integers(1, len(weights)))
@@ -37,6 +38,7 @@ def test_no_other_cut_is_better(weights: list[int], data: st.DataObject) -> None
     assert badness(weights, cuts) == pytest.approx((largest, squares))
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 1e12), min_size=1, max_size=30), st.data())
 def test_every_number_of_bins_up_to_the_items_is_possible(weights: list[float], data: st.DataObject) -> None:
     bins = data.draw(st.integers(1, len(weights)))
@@ -46,6 +48,7 @@ def test_every_number_of_bins_up_to_the_items_is_possible(weights: list[float], 
     assert len(edges) == bins + 1
 
 
+@settings(deadline=None)
 @given(WEIGHTS, st.integers(1, 1000))
 def test_only_the_proportions_count(weights: list[int], factor: int) -> None:
     bins = min(3, len(weights))

@@ -130,3 +130,21 @@ def test_a_run_stopped_after_its_space_still_has_a_summary(run):
     assert summary.best is None
     assert summary.seed.latency_p50_ms is None
     assert summary.candidates == ()
+
+
+def test_moved_cuts_are_told_and_counted_among_the_warnings(finished):
+    assert summarise(finished.store, "r1").binning.method == "stage"
+    moved = ["cut 1 moved", "cut 2 moved"]
+    payload = {"method": "macs", "superblocks": [], "moved": moved, "latency_ns": None, "unattributed_share": None}
+    finished.add("binning", "superblocks", payload)
+    summary = summarise(finished.store, "r1")
+    assert summary.binning.moved == tuple(moved)
+    assert any(own.startswith("superblocks by macs: 2 cuts moved") for own in summary.warnings)
+
+
+def test_a_stages_layers_of_another_resolution_are_no_warning(finished):
+    payload = {"method": "stage", "superblocks": [], "moved": ["told"], "latency_ns": None, "unattributed_share": None}
+    finished.add("binning", "superblocks", payload)
+    summary = summarise(finished.store, "r1")
+    assert summary.binning.moved == ("told",)
+    assert not any("superblocks by" in own for own in summary.warnings)
