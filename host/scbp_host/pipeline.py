@@ -127,10 +127,10 @@ class _Loop:
         if number == 1:
             with self._stage("measure"):
                 spread = self._propose(number, Purpose.MEASURE, self._context.config.measure, inheritance)
-                self._structures.measure(spread, "measure a spread of the space, untrained")
+                self._structures.measure(spread, "spread of the space, untrained")
         chosen = self._propose(number, Purpose.TRAIN, self._context.config.train, inheritance)
         with self._stage("measure"):
-            measured = self._structures.measure(chosen, f"round {number}: measure what is to be trained")
+            measured = self._structures.measure(chosen, f"proposals of round {number}, untrained")
         worth = [own for own in chosen if not isinstance(measured[own.structure_id], Failure)]
         with self._stage("train"):
             trained = self._train(number, worth, trainings)
@@ -189,10 +189,13 @@ class _Loop:
     def _verify(self, number: int, trained: Sequence[tuple[Candidate, Payload]], trainings: Trainings) -> None:
         listen = self._context.listen
         listen(StageStarted("verify", f"round {number}: export, ship, measure with real weights", len(trained)))
+        verified: list[Candidate] = []
         for done, (candidate, payload) in enumerate(trained, start=1):
             outcome = trainings.finish(candidate, payload)
+            verified += [] if isinstance(outcome, Failure) else [candidate]
             note = outcome.message if isinstance(outcome, Failure) else f"top-1 {outcome['val_top1']:.3f} on the device"
             listen(Progress("verify", done, f"{_name(candidate)}: {note}"))
+        trainings.settle(f"round {number}", verified)
 
     def _report_test(self, trainings: Trainings) -> None:
         """Read the test split once, for the seed and the named best."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
@@ -67,6 +67,15 @@ class DeviceOutputs:
     max_abs_expected: float
 
 
+@dataclass(frozen=True)
+class _Pair:
+    """A timed pair, and what of it lies on the device."""
+
+    result: wire.PairedResult
+    model: wire.ModelRef
+    inputs: wire.TensorRef | None
+
+
 class MeasuringSession:
     """Measures models on one device.
 
@@ -100,7 +109,6 @@ class MeasuringSession:
         self._pack_reference = pack_reference
         self._inputs = inputs
         self._random_seed = random_seed
-        self._reference_ns: list[int] = []
         self._stays: tuple[wire.ModelRef, wire.TensorRef | None] | None = None
 
     def measure(self, onnx: bytes, *, pack: bool) -> Measurement | Failure:
@@ -114,6 +122,21 @@ class MeasuringSession:
             DeviceError: the device was lost for good.
         """
         return _twice(partial(self._measure, onnx, pack))
+
+    def pair_again(self, onnx: bytes, earlier: Measurement, *, pack: bool) -> Measurement | Failure:
+        """Time a measured model beside the reference once more; what it showed alone stays as ``earlier`` has it.
+
+        Raises:
+            DeviceError: the device was lost for good.
+        """
+        outcome = _twice(partial(self._pair, onnx, pack))
+        if isinstance(outcome, Failure):
+            return outcome
+        paired = outcome.result
+        return replace(
+            self._timed(paired, earlier.peak_rss_bytes, earlier.baseline_rss_bytes, earlier.load_ns),
+            conditions={**paired.conditions, "solo": earlier.conditions.get("solo")},
+        )
 
     def infer(self, onnx: bytes, inputs: Float32Array, expected: Float32Array) -> DeviceOutputs | Failure:
         """Run the model over all inputs and compare its outputs, on the device, with the host's.
@@ -139,14 +162,24 @@ class MeasuringSession:
             max(outputs.max_abs_expected for outputs in slices),
         )
 
-    def pooled_reference_ns(self) -> tuple[int, ...]:
-        """Return the reference's samples from every pair measured so far, in the order taken."""
-        return tuple(self._reference_ns)
-
     def _measure(self, onnx: bytes, pack: bool) -> Measurement | Failure:
+        outcome = self._pair(onnx, pack)
+        if isinstance(outcome, Failure):
+            return outcome
+        paired = outcome.result
+        solo = self._client.measure_solo(self._solo_plan(outcome.model, outcome.inputs))
+        if isinstance(solo, Failure):
+            return solo
+        return replace(
+            self._timed(paired, solo.peak_rss_bytes, solo.baseline_rss_bytes, solo.load_ns),
+            conditions={**paired.conditions, "solo": solo.conditions},
+        )
+
+    def _pair(self, onnx: bytes, pack: bool) -> _Pair | Failure:
+        """Ship what is needed and time the pair."""
         model = self._ship_model(onnx, pack)
         reference, inputs = self._ship_what_stays()
-        # Each is needed by both plans; the first that the device did not take is the outcome.
+        # Each is needed by the plans; the first that the device did not take is the outcome.
         if isinstance(model, Failure):
             return model
         if isinstance(reference, Failure):
@@ -158,8 +191,7 @@ class MeasuringSession:
             # The device may have dropped what was shipped long ago: it is shipped again before the second attempt.
             self._stays = None
             return paired
-        solo = self._client.measure_solo(self._solo_plan(model, inputs))
-        return solo if isinstance(solo, Failure) else self._combine(paired, solo)
+        return _Pair(paired, model, inputs)
 
     def _ship_what_stays(self) -> tuple[wire.ModelRef | Failure, wire.TensorRef | Failure | None]:
         """Ship reference and inputs once: to hash and pack them for every model would take longer than to time it."""
@@ -190,18 +222,19 @@ class MeasuringSession:
     def _solo_plan(self, model: wire.ModelRef, inputs: wire.TensorRef | None) -> wire.SoloPlan:
         return wire.SoloPlan(model, self._options, inputs, self._settings.solo_runs, self._settings.solo_timeout_s)
 
-    def _combine(self, paired: wire.PairedResult, solo: wire.SoloResult) -> Measurement:
+    def _timed(
+        self, paired: wire.PairedResult, peak_rss_bytes: int, baseline_rss_bytes: int, load_ns: int
+    ) -> Measurement:
         candidate, reference = paired.candidate_blocks_ns, paired.reference_blocks_ns
         ratio = latency_ratio(candidate, reference, self._random_seed, loads=self._settings.loads)
-        self._reference_ns += [sample for block in reference for sample in block]
         return Measurement(
             ratio=ratio,
             candidate_blocks_ns=tuple(tuple(block) for block in candidate),
             reference_blocks_ns=tuple(tuple(block) for block in reference),
-            peak_rss_bytes=solo.peak_rss_bytes,
-            baseline_rss_bytes=solo.baseline_rss_bytes,
-            load_ns=solo.load_ns,
-            conditions={**paired.conditions, "solo": solo.conditions},
+            peak_rss_bytes=peak_rss_bytes,
+            baseline_rss_bytes=baseline_rss_bytes,
+            load_ns=load_ns,
+            conditions=paired.conditions,
             warnings=stability_warnings(ratio, candidate, paired.conditions),
         )
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
+
+import numpy as np
 
 from scbp_host.domain.measurement import Interval
 from scbp_host.measuring.paired import Blocks, quantile_ns
@@ -13,6 +16,26 @@ _RATIO_TOLERANCE = 0.03
 _TAIL_FACTOR = 2.0
 _CLOCK_DROP = 0.9
 _LOW_MEMORY_BYTES = 200 * 1024 * 1024
+# Disturbed is what took this much longer than the quiet quarter of a run: above what one model's quick runs differ by
+# from load to load, below what a neighbour on the same core or in the same cache costs.
+_DISTURBED_FACTOR = 1.25
+
+
+def disturbed(reference_p10_ns: Mapping[str, float]) -> list[str]:
+    """Return the measurements during which something else had the machine, as the reference tells.
+
+    The reference is the same model in every measurement, so where even its quick runs were slow it was not the model.
+
+    Args:
+        reference_p10_ns: 10 % quantile of the reference's samples in each measurement of a run, by name.
+
+    Returns:
+        the names of those more than 1.25 times the lower quartile, in the order given.
+    """
+    if not reference_p10_ns:
+        return []
+    quiet_ns = float(np.quantile(list(reference_p10_ns.values()), 0.25))
+    return [name for name, own_ns in reference_p10_ns.items() if own_ns > _DISTURBED_FACTOR * quiet_ns]
 
 
 def stability_warnings(ratio: Interval, blocks: Blocks, conditions: dict[str, Any]) -> tuple[str, ...]:

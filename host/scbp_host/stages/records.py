@@ -21,6 +21,23 @@ MB = 1e6
 
 BINNING = "binning"
 MEASURE, TRAIN, EXPORT, VERIFY, TEST, PROPOSE = "measure", "train", "export", "verify", "test", "propose"
+# Which of a batch were disturbed, and what measuring them again gave; see repeats.py.
+DISTURBED = "disturbed"
+AGAIN = {MEASURE: "measure-again", VERIFY: "verify-again"}
+
+
+_REPEATED = {again: stage for stage, again in AGAIN.items()}
+
+
+def quietest(payloads: Iterable[Payload]) -> Measurement:
+    """Return the measurement during which the reference's quick runs were quickest, the first on a tie."""
+    measurements = [Measurement.from_json(payload["measurement"]) for payload in payloads]
+    return min(measurements, key=reference_p10_ns)
+
+
+def reference_p10_ns(measurement: Measurement) -> float:
+    """Return the 10 % quantile of the reference's samples: its quick runs, which noise reaches last."""
+    return quantile_ns(measurement.reference_blocks_ns, 0.1)
 
 
 @dataclass
@@ -30,18 +47,25 @@ class Known:
     Attributes:
         candidate: which.
         payloads: results by stage.
+        repeats: results of measuring it again, by stage.
         failure: the newest stage's failure, if one failed.
     """
 
     candidate: Candidate
     payloads: dict[str, Payload] = field(default_factory=dict)
+    repeats: dict[str, list[Payload]] = field(default_factory=dict)
     failure: Failure | None = None
 
     @property
     def measurement(self) -> Measurement | None:
-        """The latest measurement: with real weights where there is one."""
-        payload = self.payloads.get(VERIFY) or self.payloads.get(MEASURE)
-        return None if payload is None else Measurement.from_json(payload["measurement"])
+        """The quietest of the latest stage's measurements: with real weights where there is one."""
+        return self.measured(VERIFY) or self.measured(MEASURE)
+
+    def measured(self, stage: str) -> Measurement | None:
+        """The quietest of one stage's measurements."""
+        if stage not in self.payloads:
+            return None
+        return quietest([self.payloads[stage], *self.repeats.get(stage, [])])
 
     def figure(self, name: str) -> int | None:
         """Return ``params``, ``macs`` or ``onnx_bytes``: of the export where there is one, else of the structure."""
@@ -78,7 +102,7 @@ class Known:
             self.val_top1,
             self.failure is not None,
             quantile_ns(measurement.candidate_blocks_ns, 0.1),
-            quantile_ns(measurement.reference_blocks_ns, 0.1),
+            reference_p10_ns(measurement),
         )
 
 
@@ -89,7 +113,8 @@ class Standing:
     Attributes:
         seed: the seed.
         candidates: every structure that was measured or trained, or failed, in the order they were proposed.
-        pooled_p50_ns: the seed's p50 over all reference samples of the run; every latency is a ratio times this.
+        pooled_p50_ns: the seed's p50 over the reference samples of every measurement that counts; every latency is a
+            ratio times this.
     """
 
     seed: Known
@@ -108,6 +133,10 @@ class Standing:
             elif outcome.stage == PROPOSE and outcome.payload:
                 for data in outcome.payload["candidates"]:
                     by_id.setdefault(data["structure_id"], Known(Candidate.from_json(data)))
+            elif outcome.stage in _REPEATED and outcome.payload:
+                by_id[outcome.payload["structure_id"]].repeats.setdefault(_REPEATED[outcome.stage], []).append(
+                    outcome.payload
+                )
             elif outcome.subject in by_id:
                 known = by_id[outcome.subject]
                 known.failure = outcome.failure or known.failure
@@ -182,7 +211,7 @@ def _pooled_p50_ns(everyone: Iterable[Known]) -> float:
     samples: list[int] = []
     for known in everyone:
         for stage in (MEASURE, VERIFY):
-            if stage in known.payloads:
-                measurement = Measurement.from_json(known.payloads[stage]["measurement"])
+            measurement = known.measured(stage)
+            if measurement is not None:
                 samples += [sample for block in measurement.reference_blocks_ns for sample in block]
     return float(np.median(samples)) if samples else float("nan")

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 
 from scbp_host.domain.candidate import Candidate
+from scbp_host.domain.measurement import Measurement
 from scbp_host.domain.outcome import Failure, FailureKind
 from scbp_host.errors import ModelError
 from scbp_host.events import Progress, StageStarted
@@ -18,6 +19,7 @@ from scbp_host.space.seeds import Module
 from scbp_host.stages.context import RunContext
 from scbp_host.stages.ledger import Payload
 from scbp_host.stages.records import MEASURE
+from scbp_host.stages.repeats import settle
 
 
 class StructureBench:
@@ -34,12 +36,14 @@ class StructureBench:
         self._session: MeasuringSession | None = None
 
     def measure(self, candidates: Sequence[Candidate], title: str) -> dict[str, Payload | Failure]:
-        """Measure what has not been measured yet; returns every outcome by structure id."""
-        self._run.listen(StageStarted(MEASURE, title, len(candidates)))
+        """Measure what has not been measured yet, and again what was disturbed; returns the first outcomes by id."""
+        self._run.listen(StageStarted(MEASURE, f"measure the {title}", len(candidates)))
         outcomes: dict[str, Payload | Failure] = {}
         for done, candidate in enumerate(candidates, start=1):
             outcomes[candidate.structure_id] = outcome = self.one(candidate)
             self._run.listen(Progress(MEASURE, done, _note(candidate, outcome)))
+        measured = {own.structure_id: own for own in candidates if not isinstance(outcomes[own.structure_id], Failure)}
+        settle(self._run, MEASURE, title, measured, self._measure_again)
         return outcomes
 
     def one(self, candidate: Candidate) -> Payload | Failure:
@@ -69,6 +73,9 @@ class StructureBench:
             "bytes_shipped": run.client.bytes_shipped - shipped_before,
             "measurement": measurement.to_json(),
         }
+
+    def _measure_again(self, candidate: Candidate, earlier: Measurement) -> Measurement | Failure:
+        return self._connected().pair_again(self._export(derive(candidate)), earlier, pack=True)
 
     def _export(self, module: Module) -> bytes:
         profile = self._run.profile

@@ -9,6 +9,7 @@ from typing import Any
 import scbp_host
 from scbp_host.config import RunConfig
 from scbp_host.errors import StoreError
+from scbp_host.measuring.stability import disturbed
 from scbp_host.ranking.budgets import Budgets
 from scbp_host.report.summary import (
     BinningRecord,
@@ -26,7 +27,18 @@ from scbp_host.report.summary import (
     SuperblockRecord,
 )
 from scbp_host.stages.ledger import Payload
-from scbp_host.stages.records import BINNING, MB, MEASURE, PROPOSE, VERIFY, Known, Ranking, Standing, rank
+from scbp_host.stages.records import (
+    BINNING,
+    MB,
+    MEASURE,
+    PROPOSE,
+    VERIFY,
+    Known,
+    Ranking,
+    Standing,
+    rank,
+    reference_p10_ns,
+)
 from scbp_host.store import Outcome, Store
 
 # The seed against itself should give 1; further off than this the machine was too busy to trust.
@@ -184,6 +196,11 @@ def _stage_seconds(outcomes: Sequence[Outcome]) -> dict[str, float]:
     return {stage: round(total, 3) for stage, total in seconds.items()}
 
 
+def _still_disturbed(standing: Standing) -> int:
+    measured = {known.candidate.structure_id: known.measurement for known in standing.candidates}
+    return len(disturbed({name: reference_p10_ns(own) for name, own in measured.items() if own is not None}))
+
+
 def _warnings(standing: Standing, device: Payload, binning: BinningRecord) -> tuple[str, ...]:
     warnings = list(device["warnings"])
     # A stage's layers of another resolution are the rule, not an exception: the report lists them, and that is all.
@@ -199,6 +216,12 @@ def _warnings(standing: Standing, device: Payload, binning: BinningRecord) -> tu
             warnings.append(
                 f"the seed measured against itself came out at {ratio:.3f}: the device was busy; stop other work on it"
             )
+    still = _still_disturbed(standing)
+    if still:
+        warnings.append(
+            f"{still} of {len(standing.candidates)} were measured while something else had the machine, however often:"
+            " stop other work on it, and run again"
+        )
     noisy = [known for known in standing.candidates if known.measurement and known.measurement.warnings]
     if noisy:
         warnings.append(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from scbp_host.domain.candidate import Candidate
+from scbp_host.domain.measurement import Measurement
 from scbp_host.domain.outcome import Failure, FailureKind
 from scbp_host.errors import ModelError
 from scbp_host.export.onnx import export_onnx
@@ -18,6 +19,7 @@ from scbp_host.stages.inheritance import Inheritance
 from scbp_host.stages.ledger import Payload
 from scbp_host.stages.recipes import candidate_recipe
 from scbp_host.stages.records import EXPORT, TEST, TRAIN, VERIFY
+from scbp_host.stages.repeats import settle
 from scbp_host.tasks.base import Split
 from scbp_host.tasks.classification import top1
 from scbp_host.training.distillation import RememberingTeacher
@@ -65,6 +67,11 @@ class Trainings:
             return exported
         onnx = self._run.artifacts.load_onnx(structure_id, exported["onnx_sha256"])
         return self._run.ledger.once(VERIFY, structure_id, lambda: self._verify(onnx, module))
+
+    def settle(self, batch: str, verified: Sequence[Candidate]) -> None:
+        """Measure again those of a batch whose verifying measurement was disturbed."""
+        by_id = {candidate.structure_id: candidate for candidate in verified}
+        settle(self._run, VERIFY, batch, by_id, self._measure_again)
 
     def test(self, candidate: Candidate, trained: Payload, read_split: Callable[[], Split]) -> Payload | Failure:
         """Report on the test split, from the device's outputs; ``read_split`` is called only if that is still to do."""
@@ -143,6 +150,11 @@ class Trainings:
             "bytes_shipped": run.client.bytes_shipped - shipped_before,
             "measurement": measurement.to_json(),
         }
+
+    def _measure_again(self, candidate: Candidate, earlier: Measurement) -> Measurement | Failure:
+        exported = self._run.ledger.payloads(EXPORT)[candidate.structure_id]
+        onnx = self._run.artifacts.load_onnx(candidate.structure_id, exported["onnx_sha256"])
+        return self._connected().pair_again(onnx, earlier, pack=False)
 
     def _device_outputs(self, onnx: bytes, module: Module, split: Split) -> DeviceOutputs | Failure:
         outputs = self._connected().infer(onnx, split.images, predict(module, split.images))

@@ -79,15 +79,31 @@ def test_a_model_is_measured_beside_the_reference_and_alone(client: CountingClie
     assert paired.inputs.shape == (2, 3, 8, 8)
 
 
-def test_the_references_samples_are_pooled_over_the_session(client: CountingClient, make_onnx: MakeOnnx) -> None:
+def test_a_pair_is_timed_again_and_the_rest_stays(client: CountingClient, make_onnx: MakeOnnx) -> None:
     session = make_session(client, make_onnx(8))
-    assert session.pooled_reference_ns() == ()
-    measured = [session.measure(make_onnx(channels), pack=False) for channels in (8, 16)]
-    expected: list[int] = []
-    for measurement in measured:
-        assert isinstance(measurement, Measurement)
-        expected += [sample for block in measurement.reference_blocks_ns for sample in block]
-    assert session.pooled_reference_ns() == tuple(expected)
+    first = session.measure(make_onnx(16), pack=True)
+    assert isinstance(first, Measurement)
+    shipped = client.bytes_shipped
+    again = session.pair_again(make_onnx(16), first, pack=True)
+    assert isinstance(again, Measurement)
+    assert client.bytes_shipped == shipped
+    assert [type(plan) for plan in client.plans] == [wire.PairedPlan, wire.SoloPlan, wire.PairedPlan]
+    assert client.plans[2] == client.plans[0]
+    assert again.candidate_blocks_ns != first.candidate_blocks_ns
+    assert again.ratio == latency_ratio(again.candidate_blocks_ns, again.reference_blocks_ns, 7, loads=QUICK.loads)
+    alone = ("peak_rss_bytes", "baseline_rss_bytes", "load_ns")
+    assert [getattr(again, name) for name in alone] == [getattr(first, name) for name in alone]
+    assert again.conditions["solo"] == first.conditions["solo"]
+    assert again.conditions["before"] != first.conditions["before"]
+
+
+def test_a_pair_that_fails_when_timed_again_is_a_value(client: CountingClient, make_onnx: MakeOnnx) -> None:
+    session = make_session(client, make_onnx(8))
+    first = session.measure(make_onnx(16), pack=True)
+    assert isinstance(first, Measurement)
+    failure = session.pair_again(b"not an ONNX", first, pack=False)
+    assert isinstance(failure, Failure)
+    assert failure.kind is FailureKind.BAD_MODEL
 
 
 def test_outputs_come_back_in_order_and_in_slices(
@@ -123,7 +139,6 @@ def test_a_broken_model_is_a_value_and_is_not_tried_again(client: CountingClient
     assert isinstance(failure, Failure)
     assert failure.kind is FailureKind.BAD_MODEL
     assert len(client.plans) == 1
-    assert session.pooled_reference_ns() == ()
 
 
 class FailingClient(CountingClient):

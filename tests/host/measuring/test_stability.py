@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from scbp_host.domain.measurement import Interval
-from scbp_host.measuring.stability import stability_warnings
+from scbp_host.measuring.stability import disturbed, stability_warnings
 
 QUIET = Interval(0.5, 0.495, 0.505)
 STEADY = [[100, 101, 102]] * 10
@@ -50,3 +50,13 @@ def test_each_warning_says_what_and_what_to_do(
 ) -> None:
     (warning,) = stability_warnings(ratio, blocks, seen)
     assert all(word in warning for word in words)
+
+
+def test_disturbed_is_what_took_a_quarter_longer_than_the_quiet_quarter():
+    quiet = {f"quiet-{number}": 1e6 + number for number in range(6)}
+    slow = {"slow": 1.26e6, "fine": 1.24e6}
+    assert disturbed({**quiet, **slow}) == ["slow"]
+    # Most of a run may be disturbed: what is quiet still tells.
+    assert disturbed({"a": 2.0, "b": 1.0, "c": 2.0, "d": 1.0, "e": 2.0}) == ["a", "c", "e"]
+    assert disturbed({}) == []
+    assert disturbed({"only": 5.0}) == []

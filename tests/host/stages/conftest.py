@@ -88,6 +88,11 @@ class RunBuilder:
             "measure", own.structure_id, {**payload, **shipped, "measurement": measurement(ratio, **figures)}
         )
 
+    def again(self, stage, own, number, ratio, **figures):
+        """Append a repeated measurement of ``measure`` or ``verify``."""
+        payload = {"structure_id": own.structure_id, "bytes_shipped": 0, "measurement": measurement(ratio, **figures)}
+        return self.add(f"{stage}-again", f"{own.structure_id}/{number}", payload)
+
     def train(self, own, ratio, val_top1, *, macs=1000, onnx_bytes=4000, test_top1=None, **figures):
         """Append everything from training to the verified measurement."""
         self.add("train", own.structure_id, {"candidate": own.to_json(), "weights_sha256": "ef" * 32})
@@ -124,3 +129,9 @@ def run(store):
 def candidate_maker():
     """Make a structure from two ratios."""
     return candidate
+
+
+@pytest.fixture
+def figures():
+    """Make a measurement, in JSON form, from a ratio and the reference's samples."""
+    return measurement

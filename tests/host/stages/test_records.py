@@ -50,6 +50,26 @@ def test_the_measurement_with_real_weights_replaces_the_structures(seeded, candi
     assert (point.latency_ms.value, point.memory_mb, point.onnx_bytes) == (0.5, 20.0, 2)
 
 
+def test_the_quietest_of_repeated_measurements_counts(seeded, candidate):
+    own = candidate(0.5, 0.5)
+    seeded.propose(1, "train", own)
+    seeded.measure(own, 0.7, reference_ns=(2_000_000,) * 3)
+    seeded.again("measure", own, 1, 0.5, reference_ns=(1_000_000,) * 3)
+    seeded.again("measure", own, 2, 0.6, reference_ns=(1_500_000,) * 3)
+    (known,) = seeded.standing().candidates
+    assert known.measurement.ratio.value == 0.5
+    assert (known.observation().reference_p10_ns, known.observation().latency_p10_ns) == (1_000_000, 500_000)
+    # What was disturbed is no part of the seed's p50 either: the seed's own sample and the three quiet ones are.
+    assert seeded.standing().pooled_p50_ns == 1_000_000
+    # With real weights another stage counts, however quiet the structure's measurements were.
+    seeded.train(own, 0.8, 0.98, reference_ns=(3_000_000,) * 3)
+    assert seeded.standing().candidates[0].measurement.ratio.value == 0.8
+    seeded.again("verify", own, 1, 0.9, reference_ns=(4_000_000,) * 3)
+    assert seeded.standing().candidates[0].measurement.ratio.value == 0.8
+    seeded.again("verify", own, 2, 0.55, reference_ns=(1_000_000,) * 3)
+    assert seeded.standing().candidates[0].measurement.ratio.value == 0.55
+
+
 def test_p99_is_the_candidates_own_spread_on_the_scale_of_the_pooled_p50(seeded, candidate):
     own = candidate(0.5, 0.5)
     seeded.propose(1, "train", own)
