@@ -28,13 +28,13 @@ INFER_SLICE = 512
 
 @dataclass(frozen=True)
 class MeasureSettings:
-    """How long to measure; with the defaults the samples of one pair take 6 x 2 x (4 x 10 + 20) ms = 0.72 s.
+    """How long to measure; with the defaults the samples of one pair take 4 x 2 x (4 x 10 + 20) ms = 0.48 s.
 
     Attributes:
         loads: how often both models are loaded anew. Where weights come to lie in memory moves a model's latency by
             several percent from load to load, which no number of samples after one load averages out.
         blocks: timed blocks for each model after each load; even, since their order is ABBA.
-        block_s: length of a block; at least two runs, so a model of 200 ms takes 10 s for its 24 blocks.
+        block_s: length of a block; at least two runs, so a model of 200 ms takes 6.4 s for its 16 blocks.
         warmup_s: warm-up of each model after each load.
         solo_runs: runs in the worker that holds one model alone.
         paired_timeout_s: limit of the paired worker, its start included.
@@ -42,7 +42,7 @@ class MeasureSettings:
         infer_timeout_s: limit for one slice of inputs.
     """
 
-    loads: int = 6
+    loads: int = 4
     blocks: int = 4
     block_s: float = 0.01
     warmup_s: float = 0.02

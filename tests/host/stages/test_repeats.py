@@ -101,6 +101,7 @@ def test_a_quiet_batch_costs_nothing(run, batch, settled):
 def test_what_was_verified_is_compared_with_the_whole_run(run, batch, settled, figures):
     """All of a small batch may be disturbed; the structures measured before it tell that it was."""
     for one in batch.values():
+        run.again("measure", one, 1, 0.9, reference_ns=QUIET)
         run.train(one, 0.8, 0.97, reference_ns=SLOW)
     device = Device(*(figures(0.7, QUIET) for _ in batch))
     settled(device, "verify", "round 1")
