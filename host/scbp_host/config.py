@@ -74,6 +74,7 @@ BinningMethod = Literal["stage", "params", "macs", "latency"]
 Binning = Annotated[BinningMethod | Mapping[str, tuple[str, ...]], BeforeValidator(_binning)]
 Milliseconds = Annotated[float | None, _reads("ms"), _writes("ms")]
 Megabytes = Annotated[float | None, _reads("MB"), _writes("MB")]
+Augment = Literal["none", "shift", "crop-flip", "resized-crop-flip"]
 Init = Literal["inherited", "from-scratch"]
 Importance = Literal["l1", "l2", "bn-scale", "taylor", "random"]
 Ratio = Annotated[float, BeforeValidator(lambda value: _ratio(value) if isinstance(value, int | float) else value)]
@@ -85,7 +86,9 @@ class RunConfig(BaseModel):
     Attributes:
         device: profile name, or a path ending in ``.toml``.
         model: torchvision classifier, or ``package.module:factory``.
-        data: ``digits``, ``textures``, or a folder of images.
+        data: ``digits``, ``textures``, ``cifar10:FOLDER``, ``cifar100:FOLDER``, or a folder of images.
+        augment: how training images are varied; None takes what suits the data.
+        max_corrupt_images: so many unreadable images of a folder are left out; None allows 1 % of them.
         weights: the seed's trained weights (safetensors); None trains the seed first.
         input_shape: (channels, height, width).
         binning: what makes a superblock: a spatial resolution, an equal share of a cost, or, by the superblock's name,
@@ -115,6 +118,8 @@ class RunConfig(BaseModel):
     device: str = "local"
     model: str = "resnet18"
     data: str = "digits"
+    augment: Augment | None = None
+    max_corrupt_images: int | None = Field(None, ge=0)
     weights: Path | None = None
     input_shape: tuple[int, int, int] = (3, 32, 32)
     binning: Binning = "stage"

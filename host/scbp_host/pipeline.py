@@ -80,7 +80,7 @@ def run(
     # Made, not entered: it refuses a profile without an address. What can fail without the device fails before it
     # is troubled, and what fails before the device has answered leaves no run behind.
     open_transport(profile)
-    task = load_task(config.data, config.input_shape)
+    task = load_task(config.data, config.input_shape, config.augment, config.max_corrupt_images)
     spec = seed_spec(config.model, len(task.class_names), config.input_shape)
     survey = survey_seed(spec)
     make_space(spec, bin_offline(survey, config).superblocks, config.ratios, profile.channel_step)

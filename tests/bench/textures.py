@@ -24,7 +24,8 @@ from scbp_host.tasks.base import Task
 from scbp_host.tasks.datasets import load_task
 from scbp_host.training.distillation import RememberingTeacher
 from scbp_host.training.inference import evaluate
-from scbp_host.training.trainer import CANDIDATE_RECIPE, SEED_RECIPE, Recipe, TrainResult, train
+from scbp_host.training.recipe import CANDIDATE_RECIPE, SEED_RECIPE, Recipe
+from scbp_host.training.trainer import TrainResult, train
 
 INPUT_SHAPE = (3, 32, 32)
 RATIO = 0.25

@@ -24,12 +24,15 @@ from scbp_host.measuring.paired import RESAMPLES
 from scbp_host.profiles import _ProfileTable, _SshTable, load_profile
 from scbp_host.stages.context import TIMING_IMAGES
 from scbp_host.stages.space import POOL_LIMIT
-from scbp_host.tasks.datasets import MAX_BYTES, MIN_IMAGES_PER_CLASS, TRAIN_SHARE, VALIDATION_SHARE
+from scbp_host.tasks import textures
+from scbp_host.tasks.folder import CORRUPT_SHARE, MIN_IMAGES_PER_CLASS
+from scbp_host.tasks.splitting import HELD_BACK_SHARE, MAX_BYTES, TRAIN_SHARE, VALIDATION_SHARE
 from scbp_host.training.recipe import CANDIDATE_RECIPE, SEED_RECIPE
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 CONFIGURATION = ROOT / "docs" / "configuration.md"
+DATA = ROOT / "docs" / "data.md"
 DEVICES = ROOT / "docs" / "devices.md"
 TROUBLESHOOTING = ROOT / "docs" / "troubleshooting.md"
 PAGES = [README, ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -226,8 +229,12 @@ STATED = [
     (CONFIGURATION, f"the recipe's {CANDIDATE_RECIPE.epochs} |"),
     (CONFIGURATION, f"{DEFAULT_ACCURACY_DROP} point is allowed"),
     (CONFIGURATION, f"{POOL_LIMIT:,} combinations"),
-    (CONFIGURATION, f"at least {MIN_IMAGES_PER_CLASS} images in each"),
-    (CONFIGURATION, f"split {TRAIN_SHARE * 100:.0f}/{VALIDATION_SHARE * 100:.0f}/30"),
+    (DATA, f"at least {MIN_IMAGES_PER_CLASS} images in each"),
+    (DATA, f"split {TRAIN_SHARE * 100:.0f}/{VALIDATION_SHARE * 100:.0f}/30"),
+    (DATA, f"{HELD_BACK_SHARE * 100:.0f} % of each class"),
+    (DATA, f"More than {CORRUPT_SHARE * 100:.0f} % of them"),
+    (DATA, f"{textures.CLASSES * textures.IMAGES_PER_CLASS:,} colour textures"),
+    (DATA, f"pixels in {textures.CLASSES} classes"),
     (README, f"{MAX_BYTES // 1024**3} GiB at most"),
     (DEVICES, f"at most {blobs.DEFAULT_LIMIT_BYTES // 1024**3} GiB"),
     (DEVICES, f"At least {blobs.DISK_RESERVE_BYTES // 1024**2} MiB"),

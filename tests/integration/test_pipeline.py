@@ -7,17 +7,19 @@ import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
+from PIL import Image
 
 from scbp_host import pipeline
 from scbp_host.config import RunConfig
 from scbp_host.domain.outcome import FailureKind
 from scbp_host.errors import UsageError
-from scbp_host.events import Acknowledged, Event, ignore
+from scbp_host.events import Acknowledged, Event, Warned, ignore
 from scbp_host.export.parity import Parity
 from scbp_host.measuring.session import MeasureSettings
 from scbp_host.report import Summary, read_summary
@@ -99,8 +101,8 @@ def test_the_test_split_is_read_once_and_decides_nothing(
     tasks: list[Task] = []
     load_task = pipeline.load_task
 
-    def with_wrong_test_labels(name: str, shape: tuple[int, int, int]) -> Task:
-        task = load_task(name, shape)
+    def with_wrong_test_labels(*asked: Any) -> Task:
+        task = load_task(*asked)
         wrong = Split(task.held_out.images, (task.held_out.labels + 1) % 10)
         tasks.append(dataclasses.replace(task, held_out=wrong))
         return tasks[-1]
@@ -116,6 +118,22 @@ def test_the_test_split_is_read_once_and_decides_nothing(
     assert summary.seed.val_top1 > 0.6
     assert (summary.seed.test_top1 or 0.0) < 0.2
     assert (summary.best.val_top1 or 0.0) > (summary.best.test_top1 or 0.0)
+
+
+def test_a_corrupt_image_is_warned_of_at_once_and_in_the_report(
+    tiny_config: RunConfig, quick: MeasureSettings, tmp_path: Path
+) -> None:
+    for label, name in enumerate(["dark", "light"]):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for number in range(10):
+            Image.new("L", (16, 16), 100 * label + number).save(tmp_path / "images" / name / f"{number}.png")
+    (tmp_path / "images" / "dark" / "3.png").write_bytes(b"no image")
+    events: list[Event] = []
+    config = tiny_config.model_copy(update={"data": str(tmp_path / "images"), "rounds": 1, "seed_epochs": 1})
+    summary = pipeline.run(config, events.append, settings=quick).summary
+    (warning,) = (own for own in summary.warnings if "dark/3.png" in own)
+    assert "1 of 20 images are unreadable" in warning
+    assert Warned(warning) in events
 
 
 def damaged(content: bytes) -> bytes:

@@ -17,7 +17,15 @@ from scbp_host.errors import UsageError
 def run(
     device: Annotated[str | None, typer.Option(help="Profile name, or a PROFILE.toml; see: devices list.")] = None,
     model: Annotated[str | None, typer.Option(help="torchvision classifier, or package.module:factory.")] = None,
-    data: Annotated[str | None, typer.Option(help="digits, textures, or a folder of one subfolder per class.")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="digits, textures, cifar10:FOLDER, cifar100:FOLDER, or a folder of images.")
+    ] = None,
+    augment: Annotated[
+        str | None, typer.Option(help="none, shift, crop-flip or resized-crop-flip; by default what suits the data.")
+    ] = None,
+    max_corrupt_images: Annotated[
+        int | None, typer.Option(help="So many unreadable images of a folder are left out (1 % of them).")
+    ] = None,
     weights: Annotated[Path | None, typer.Option(help="The seed's trained weights (.safetensors).")] = None,
     input_shape: Annotated[str | None, typer.Option(help="CxHxW, e.g. 3x224x224.")] = None,
     binning: Annotated[
@@ -55,6 +63,8 @@ def run(
         "device": device,
         "model": model,
         "data": data,
+        "augment": augment,
+        "max_corrupt_images": max_corrupt_images,
         "weights": weights,
         "input_shape": parse_shape(input_shape),
         "binning": binning,

@@ -83,7 +83,7 @@ def summarise(store: Store, run_id: str, budgets: Budgets | None = None) -> Summ
         command=tuple(run.config["command"]),
         device=DeviceRecord.model_validate(device["record"]),
         model=ModelRecord(factory=config.model, num_classes=len(data["class_names"]), input_shape=config.input_shape),
-        data=DataRecord.model_validate(data),
+        data=DataRecord.model_validate({key: own for key, own in data.items() if key != "warnings"}),
         space_size=space["size"],
         superblocks=tuple(_superblock(block) for block in space["superblocks"]),
         binning=binning,
@@ -101,7 +101,7 @@ def summarise(store: Store, run_id: str, budgets: Budgets | None = None) -> Summ
         bytes_shipped=sum(int((outcome.payload or {}).get("bytes_shipped", 0)) for outcome in outcomes),
         structure_bytes=_structure_bytes(standing),
         stage_seconds=_stage_seconds(outcomes),
-        warnings=_warnings(standing, device, binning),
+        warnings=_warnings(standing, [*device["warnings"], *data.get("warnings", ())], binning),
     )
 
 
@@ -201,8 +201,8 @@ def _still_disturbed(standing: Standing) -> int:
     return len(disturbed({name: reference_p10_ns(own) for name, own in measured.items() if own is not None}))
 
 
-def _warnings(standing: Standing, device: Payload, binning: BinningRecord) -> tuple[str, ...]:
-    warnings = list(device["warnings"])
+def _warnings(standing: Standing, earlier: Sequence[str], binning: BinningRecord) -> tuple[str, ...]:
+    warnings = list(earlier)
     # A stage's layers of another resolution are the rule, not an exception: the report lists them, and that is all.
     if binning.moved and binning.method != "stage":
         warnings.append(

@@ -24,7 +24,7 @@ def acknowledge_surroundings(context: RunContext) -> None:
     data = context.ledger.must("data", "task", lambda: _data_payload(context.task))
     if data["split_sha256"] != context.task.split_sha256:
         raise UsageError(f"data {context.task.name}: changed since the run began", "start a new run, without --resume")
-    for warning in context.client.warnings:
+    for warning in (*context.client.warnings, *data.get("warnings", ())):
         context.listen(Warned(warning))
 
 
@@ -55,4 +55,5 @@ def _data_payload(task: Task) -> Payload:
         "split_sha256": task.split_sha256,
         **asdict(task.sizes),
         "class_names": list(task.class_names),
+        "warnings": list(task.warnings),
     }

@@ -1,4 +1,4 @@
-"""A task: labelled images with three fixed splits, of which the test split is handed out only on request."""
+"""A task: labelled images with three fixed splits; the test split is handed out only on request."""
 
 from __future__ import annotations
 
@@ -8,17 +8,15 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.nn import functional
+
+from scbp_host.tasks.augmentation import Augmentation
 
 _log = logging.getLogger(__name__)
-
-# Images are shifted by up to this share of their smaller side: 2 pixels of 32.
-_SHIFT_SHARE = 1 / 16
 
 
 @dataclass(frozen=True)
 class Split:
-    """Images and their labels.
+    """Split in memory.
 
     Attributes:
         images: float32 (n, channels, height, width), normalised.
@@ -51,16 +49,18 @@ class Sizes:
 
 @dataclass
 class Task:
-    """A classification problem with its data in memory.
+    """What a model is for.
 
     Attributes:
-        name: ``digits`` or the folder the images came from.
-        class_names: in label order.
+        name: what ``--data`` named.
+        class_names: in the order of the model's outputs.
         input_shape: (channels, height, width) of one image.
         train: what models learn from.
         validation: what candidates are selected by.
         normalization: what the images were normalised with; the deployed model's caller needs it too.
         split_sha256: hash over the original data and the index arrays of the three splits.
+        augmentation: how training images are varied.
+        warnings: what was left out, each with a remedy.
         test_reads: how often :meth:`test` was called.
     """
 
@@ -72,6 +72,8 @@ class Task:
     normalization: Normalization
     split_sha256: str
     held_out: Split = field(repr=False)
+    augmentation: Augmentation
+    warnings: tuple[str, ...] = ()
     test_reads: int = field(default=0, init=False)
 
     @property
@@ -86,22 +88,10 @@ class Task:
         return self.held_out
 
     def augment(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """Shift every image by its own random whole number of pixels, edges repeated.
+        """Vary every training image by itself.
 
         Args:
             images: (n, channels, height, width), on any device; stays as it is.
             generator: a CPU generator; two equal ones give equal batches.
         """
-        return shift_randomly(images, max(1, round(min(self.input_shape[1:]) * _SHIFT_SHARE)), generator)
-
-
-def shift_randomly(images: torch.Tensor, most: int, generator: torch.Generator) -> torch.Tensor:
-    """Return ``images`` (n, c, h, w), each shifted by (dy, dx) drawn from [-most, most], edges repeated."""
-    count, _, height, width = images.shape
-    padded = functional.pad(images, (most, most, most, most), mode="replicate")
-    offsets = torch.randint(0, 2 * most + 1, (2, count, 1), generator=generator).to(images.device)
-    rows = offsets[0] + torch.arange(height, device=images.device)
-    columns = offsets[1] + torch.arange(width, device=images.device)
-    image = torch.arange(count, device=images.device)[:, None, None]
-    # Indexing (image, row, column) in channels-last order moves whole pixels.
-    return padded.permute(0, 2, 3, 1)[image, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+        return self.augmentation(images, generator)
