@@ -69,6 +69,9 @@ def test_a_device_is_probed_measured_and_asked(profile: DeviceProfile, make_onnx
         solo = client.measure_solo(wire.SoloPlan(ref, OPTIONS, None, 2, 60.0))
         assert isinstance(solo, wire.SoloResult)
         assert solo.peak_rss_bytes > solo.baseline_rss_bytes
+        layers = client.measure_layers(wire.LayersPlan(ref, OPTIONS, None, 1, 2, 60.0))
+        assert isinstance(layers, wire.LayersResult)
+        assert "Conv" in {node.op_type for node in layers.nodes}
         array = np.zeros((2, 3, 8, 8), "<f4")
         sent = client.ship(array.tobytes(), pack=False)
         assert isinstance(sent, str)
