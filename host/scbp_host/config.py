@@ -105,6 +105,7 @@ class RunConfig(BaseModel):
         distill: whether candidates learn from the seed's answers beside the labels.
         distill_temperature: softens both answers.
         distill_weight: the seed's share of the loss.
+        halving: successive halving's first rung, in epochs; None trains every candidate to the end.
         compile: whether trainings go through ``torch.compile``.
         latency_budget: ms; None sets none.
         memory_budget: MB of 10^6 bytes; None sets none.
@@ -135,6 +136,7 @@ class RunConfig(BaseModel):
     distill: bool = True
     distill_temperature: float = Field(4.0, gt=0)
     distill_weight: float = Field(0.5, ge=0, le=1)
+    halving: int | None = Field(None, ge=1)
     compile: bool = False
     latency_budget: Milliseconds = None
     memory_budget: Megabytes = None

@@ -34,6 +34,7 @@ from scbp_host.stages.context import RunContext
 from scbp_host.stages.inheritance import Inheritance
 from scbp_host.stages.ledger import Ledger, Payload
 from scbp_host.stages.records import MB, PROPOSE, TRAIN, Standing, rank
+from scbp_host.stages.round import TrainingRound
 from scbp_host.stages.seed import trained_seed
 from scbp_host.stages.space import acknowledge_space, make_pool, make_space, seed_candidate
 from scbp_host.stages.structures import StructureBench
@@ -132,8 +133,10 @@ class _Loop:
         with self._stage("measure"):
             measured = self._structures.measure(chosen, f"proposals of round {number}, untrained")
         worth = [own for own in chosen if not isinstance(measured[own.structure_id], Failure)]
+        known = self._standing().candidates
+        latencies = {own.candidate.structure_id: own.measurement.ratio.value for own in known if own.measurement}
         with self._stage("train"):
-            trained = self._train(number, worth, trainings)
+            trained = TrainingRound(self._context, trainings, number).train(worth, latencies)
         with self._stage("verify"):
             self._verify(number, trained, trainings)
 
@@ -169,22 +172,6 @@ class _Loop:
         )
         strategy.observe([known.observation() for known in standing.candidates])
         return strategy
-
-    def _train(self, number: int, chosen: Sequence[Candidate], trainings: Trainings) -> list[tuple[Candidate, Payload]]:
-        listen = self._context.listen
-        listen(StageStarted(TRAIN, f"round {number}: train", len(chosen)))
-        done: list[tuple[Candidate, Payload]] = []
-        for index, candidate in enumerate(chosen):
-            name = _name(candidate)
-
-            def on_epoch(epoch: int, epochs: int, top1: float, index: int = index, name: str = name) -> None:
-                listen(Progress(TRAIN, index + epoch / epochs, f"{name}: epoch {epoch}, validation top-1 {top1:.3f}"))
-
-            outcome = trainings.train(candidate, on_epoch)
-            listen(Progress(TRAIN, index + 1, name))
-            if not isinstance(outcome, Failure):
-                done.append((candidate, outcome))
-        return done
 
     def _verify(self, number: int, trained: Sequence[tuple[Candidate, Payload]], trainings: Trainings) -> None:
         listen = self._context.listen

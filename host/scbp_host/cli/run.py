@@ -51,6 +51,9 @@ def run(
     distill: Annotated[bool | None, typer.Option(help="Learn from the seed's answers beside the labels.")] = None,
     distill_temperature: Annotated[float | None, typer.Option(help="Softens both answers (4).")] = None,
     distill_weight: Annotated[float | None, typer.Option(help="The seed's share of the loss (0.5).")] = None,
+    halving: Annotated[
+        int | None, typer.Option(help="Drop the worse half after so many epochs, and each time they have doubled.")
+    ] = None,
     compile: Annotated[bool | None, typer.Option(help="Train through torch.compile.")] = None,
     random_seed: Annotated[int | None, typer.Option(help="Decides everything that is drawn (0).")] = None,
     runs: Annotated[Path | None, typer.Option("--out", help="Folder of the store and the runs (runs).")] = None,
@@ -83,6 +86,7 @@ def run(
         "distill": distill,
         "distill_temperature": distill_temperature,
         "distill_weight": distill_weight,
+        "halving": halving,
         "compile": compile,
         "random_seed": random_seed,
         "out": runs,

@@ -55,8 +55,10 @@ def _table(summary: Summary) -> Table:
     failed = [record for record in others if record.status == "failed"]
     for record in failed[:_FAILED_SHOWN]:
         table.add_row("failed", _short(record), escape(record.failure.kind if record.failure else ""))
-    measured = len(others) - len(failed)
-    table.caption = f"{measured} more structures were measured but not trained; report.html lists them"
+    halved = sum(record.status == "halved" for record in others)
+    stopped = f"{halved} stopped by successive halving, " if halved else ""
+    measured = len(others) - len(failed) - halved
+    table.caption = f"{stopped}{measured} more structures were measured but not trained; report.html lists them"
     return table
 
 

@@ -45,7 +45,12 @@ def render_html(summary: Summary) -> str:
 def _sections(summary: Summary) -> list[tuple[str, list[CandidateRecord]]]:
     """Return the table's rows under their headings, the fastest first."""
     candidates = [record for record in summary.candidates if record.id != summary.seed.id]
-    by_status = (("Trained", "trained"), ("Measured, not trained", "measured"), ("Failed", "failed"))
+    by_status = (
+        ("Trained", "trained"),
+        ("Stopped by successive halving", "halved"),
+        ("Measured, not trained", "measured"),
+        ("Failed", "failed"),
+    )
     sections = [("Seed", [summary.seed])]
     for title, status in by_status:
         rows = [record for record in candidates if record.status == status]

@@ -38,7 +38,7 @@ class CandidateRecord(_Record):
 
     id: str
     ratios: tuple[float, ...]
-    status: Literal["reference", "measured", "trained", "failed"]
+    status: Literal["reference", "measured", "halved", "trained", "failed"]
     params: int | None = None
     macs: int | None = None
     onnx_bytes: int | None = None
@@ -51,6 +51,8 @@ class CandidateRecord(_Record):
     load_ms: float | None = None
     val_top1: float | None = None
     test_top1: float | None = None
+    rung_epochs: int | None = None
+    rung_val_top1: float | None = None
     on_front: bool = False
     meets_budgets: bool | None = None
     failure: FailureRecord | None = None
@@ -159,6 +161,8 @@ class RoundRecord(_Record):
     measured: int
     trained: int
     dropped: int
+    halved: int = 0
+    epochs: int = 0
 
 
 class StructureBytes(_Record):

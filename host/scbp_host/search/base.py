@@ -32,6 +32,7 @@ class Observation:
         onnx_bytes: None where the export failed.
         val_top1: None until it is trained.
         failed: it has no result and will not get one.
+        halved: it fell behind its like early, and is not trained to the end.
     """
 
     candidate: Candidate
@@ -42,6 +43,7 @@ class Observation:
     failed: bool = False
     latency_p10_ns: float | None = None
     reference_p10_ns: float | None = None
+    halved: bool = False
 
 
 @dataclass(frozen=True)

@@ -200,7 +200,7 @@ class OneShotSearch:
 
     def _untried(self, row: int) -> bool:
         seen = self._seen.get(row)
-        return seen is None or (seen.val_top1 is None and not seen.failed)
+        return seen is None or (seen.val_top1 is None and not seen.failed and not seen.halved)
 
 
 def relative_widths(pool: Sequence[Candidate], superblocks: Sequence[Mapping[str, int]]) -> Array:

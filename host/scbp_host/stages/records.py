@@ -24,6 +24,8 @@ MEASURE, TRAIN, EXPORT, VERIFY, TEST, PROPOSE = "measure", "train", "export", "v
 # Which of a batch were disturbed, and what measuring them again gave; see repeats.py.
 DISTURBED = "disturbed"
 AGAIN = {MEASURE: "measure-again", VERIFY: "verify-again"}
+# A rung's outcome for one candidate, under the subject that rung_subject() gives; and the verdict over a whole rung.
+RUNG, HALVING = "rung", "halving"
 
 
 _REPEATED = {again: stage for stage, again in AGAIN.items()}
@@ -49,12 +51,14 @@ class Known:
         payloads: results by stage.
         repeats: results of measuring it again, by stage.
         failure: the newest stage's failure, if one failed.
+        halved: it lost at a rung and was not trained on.
     """
 
     candidate: Candidate
     payloads: dict[str, Payload] = field(default_factory=dict)
     repeats: dict[str, list[Payload]] = field(default_factory=dict)
     failure: Failure | None = None
+    halved: bool = False
 
     @property
     def measurement(self) -> Measurement | None:
@@ -84,16 +88,24 @@ class Known:
 
     @property
     def status(self) -> str:
-        """``trained`` (to the end), ``failed`` or ``measured``."""
+        """``trained`` (to the end), ``failed``, ``halved`` or ``measured``."""
         if VERIFY in self.payloads:
             return "trained"
-        return "failed" if self.failure else "measured"
+        if self.failure:
+            return "failed"
+        return "halved" if self.halved else "measured"
+
+    @property
+    def rung(self) -> tuple[int, float] | None:
+        """Epochs at the last rung it came to, and the host's validation accuracy there."""
+        payload = self.payloads.get(RUNG)
+        return None if payload is None else (int(payload["epochs"]), float(payload["val_top1"]))
 
     def observation(self) -> Observation:
         """Return what a search strategy may know."""
         measurement = self.measurement
         if measurement is None:
-            return Observation(self.candidate, failed=self.failure is not None)
+            return Observation(self.candidate, failed=self.failure is not None, halved=self.halved)
         return Observation(
             self.candidate,
             measurement.ratio,
@@ -103,6 +115,7 @@ class Known:
             self.failure is not None,
             quantile_ns(measurement.candidate_blocks_ns, 0.1),
             reference_p10_ns(measurement),
+            halved=self.halved,
         )
 
 
@@ -137,8 +150,11 @@ class Standing:
                 by_id[outcome.payload["structure_id"]].repeats.setdefault(_REPEATED[outcome.stage], []).append(
                     outcome.payload
                 )
-            elif outcome.subject in by_id:
-                known = by_id[outcome.subject]
+            elif outcome.stage == HALVING and outcome.payload:
+                for structure_id in outcome.payload["stopped"]:
+                    by_id[structure_id].halved = True
+            elif structure_id_of(outcome) in by_id:
+                known = by_id[structure_id_of(outcome)]
                 known.failure = outcome.failure or known.failure
                 if outcome.payload is not None:
                     known.payloads[outcome.stage] = outcome.payload
@@ -205,6 +221,16 @@ def rank(standing: Standing, budgets: Budgets) -> Ranking:
         frozenset(own.candidate.structure_id for own, on_front in zip(everyone, front, strict=True) if on_front),
         {known.candidate.structure_id: not misses(point, seed.top1, budgets) for known, point in contenders},
     )
+
+
+def rung_subject(structure_id: str, epochs: int) -> str:
+    """Name a rung's outcome for one candidate."""
+    return f"{structure_id}@{epochs}"
+
+
+def structure_id_of(outcome: Outcome) -> str:
+    """Return which candidate an outcome is about; of outcomes that are about none, the subject."""
+    return outcome.subject.partition("@")[0]
 
 
 def _pooled_p50_ns(everyone: Iterable[Known]) -> float:

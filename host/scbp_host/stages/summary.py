@@ -26,18 +26,23 @@ from scbp_host.report.summary import (
     Summary,
     SuperblockRecord,
 )
+from scbp_host.search.base import Purpose
 from scbp_host.stages.ledger import Payload
 from scbp_host.stages.records import (
     BINNING,
+    HALVING,
     MB,
     MEASURE,
     PROPOSE,
+    RUNG,
+    TRAIN,
     VERIFY,
     Known,
     Ranking,
     Standing,
     rank,
     reference_p10_ns,
+    structure_id_of,
 )
 from scbp_host.store import Outcome, Store
 
@@ -139,6 +144,8 @@ class _Records:
                 "latency_p99_ms": self._standing.p99_ms(known),
                 "val_top1": known.val_top1,
                 "test_top1": known.test_top1,
+                "rung_epochs": known.rung and known.rung[0],
+                "rung_val_top1": known.rung and known.rung[1],
                 "on_front": structure_id in self._ranking.on_front,
                 "meets_budgets": self._ranking.meets.get(structure_id),
                 "failure": known.failure and FailureRecord.of(known.failure),
@@ -164,12 +171,18 @@ def _latency_model(outcomes: Sequence[Outcome]) -> LatencyModelRecord | None:
     return LatencyModelRecord.model_validate(newest[-1]) if newest else None
 
 
+_COUNTS = ("proposed", "measured", "trained", "dropped", "halved", "epochs")
+
+
 def _rounds(outcomes: Sequence[Outcome]) -> tuple[RoundRecord, ...]:
     """Count what became of each round's proposals; a structure counts where it was proposed first."""
     done = {(outcome.stage, outcome.subject) for outcome in outcomes if outcome.ok}
-    rounds: dict[int, dict[str, int]] = defaultdict(lambda: {"proposed": 0, "measured": 0, "trained": 0, "dropped": 0})
+    rounds: dict[int, dict[str, int]] = defaultdict(lambda: dict.fromkeys(_COUNTS, 0))
+    epochs = _epochs(outcomes)
     seen: set[tuple[str, str]] = set()
     for outcome in outcomes:
+        if outcome.stage == HALVING and outcome.payload:
+            rounds[outcome.payload["round"]]["halved"] += len(outcome.payload["stopped"])
         if outcome.stage != PROPOSE or not outcome.payload:
             continue
         counts = rounds[outcome.payload["round"]]
@@ -179,8 +192,19 @@ def _rounds(outcomes: Sequence[Outcome]) -> tuple[RoundRecord, ...]:
         for stage, name in ((MEASURE, "measured"), (VERIFY, "trained")):
             counts[name] += len({own for own in ids if (stage, own) in done and (stage, own) not in seen})
             seen |= {(stage, own) for own in ids if (stage, own) in done}
+        if outcome.subject.endswith(Purpose.TRAIN):
+            counts["epochs"] += sum(epochs.pop(own, 0) for own in ids)
         seen |= {(PROPOSE, own) for own in ids}
     return tuple(RoundRecord(round=number, **counts) for number, counts in sorted(rounds.items()))
+
+
+def _epochs(outcomes: Sequence[Outcome]) -> dict[str, int]:
+    """Return how many epochs each structure was trained for."""
+    epochs: dict[str, int] = {}
+    for outcome in outcomes:
+        if outcome.stage in (RUNG, TRAIN) and outcome.payload:
+            epochs[structure_id_of(outcome)] = int(outcome.payload.get("epochs", 0))
+    return epochs
 
 
 def _structure_bytes(standing: Standing) -> StructureBytes:

@@ -18,13 +18,13 @@ from scbp_host.stages.context import RunContext
 from scbp_host.stages.inheritance import Inheritance
 from scbp_host.stages.ledger import Payload
 from scbp_host.stages.recipes import candidate_recipe
-from scbp_host.stages.records import EXPORT, TEST, TRAIN, VERIFY
+from scbp_host.stages.records import EXPORT, RUNG, TEST, TRAIN, VERIFY, rung_subject
 from scbp_host.stages.repeats import settle
 from scbp_host.tasks.base import Split
 from scbp_host.tasks.classification import top1
 from scbp_host.training.distillation import RememberingTeacher
 from scbp_host.training.inference import predict
-from scbp_host.training.trainer import train
+from scbp_host.training.trainer import TrainResult, train
 
 # Real images the export is compared on before anything is shipped.
 PARITY_IMAGES = 8
@@ -53,10 +53,21 @@ class Trainings:
         self._session: MeasuringSession | None = None
 
     def train(self, candidate: Candidate, on_epoch: OnEpoch) -> Payload | Failure:
-        """Train once, from the last epoch on where a training was interrupted."""
+        """Train to the end, from the last epoch on where a training was interrupted or came to a rung."""
         outcome = self._run.ledger.once(TRAIN, candidate.structure_id, lambda: self._train(candidate, on_epoch))
         self._run.artifacts.checkpoint(candidate.structure_id).unlink(missing_ok=True)
         return outcome
+
+    def climb(self, candidate: Candidate, epochs: int, on_epoch: OnEpoch) -> Payload | Failure:
+        """Train to the rung at ``epochs`` and keep the training's state, so that it can go on from there."""
+
+        def climb() -> Payload | Failure:
+            trained = self._trained(candidate, on_epoch, epochs)
+            if isinstance(trained, Failure):
+                return trained
+            return {"candidate": candidate.to_json(), "epochs": epochs, "val_top1": trained[1].history[epochs - 1]}
+
+        return self._run.ledger.once(RUNG, rung_subject(candidate.structure_id, epochs), climb)
 
     def finish(self, candidate: Candidate, trained: Payload) -> Payload | Failure:
         """Export, ship, and measure with real weights; ``trained`` is what :meth:`train` returned."""
@@ -87,6 +98,22 @@ class Trainings:
         return self._run.ledger.once(TEST, candidate.structure_id, report)
 
     def _train(self, candidate: Candidate, on_epoch: OnEpoch) -> Payload | Failure:
+        trained = self._trained(candidate, on_epoch)
+        if isinstance(trained, Failure):
+            return trained
+        module, result = trained
+        return {
+            "candidate": candidate.to_json(),
+            "host_val_top1": result.val_top1,
+            "epochs": result.epochs,
+            "device": result.device,
+            "parts": result.parts,
+            "weights_sha256": self._run.artifacts.save_module(candidate, module),
+        }
+
+    def _trained(
+        self, candidate: Candidate, on_epoch: OnEpoch, until: int | None = None
+    ) -> tuple[Module, TrainResult] | Failure:
         run = self._run
         try:
             module = self._inheritance.start(candidate)
@@ -100,17 +127,9 @@ class Trainings:
             self._teacher,
             on_epoch,
             checkpoint=run.artifacts.checkpoint(candidate.structure_id),
+            until=until,
         )
-        if isinstance(result, Failure):
-            return result
-        return {
-            "candidate": candidate.to_json(),
-            "host_val_top1": result.val_top1,
-            "epochs": result.epochs,
-            "device": result.device,
-            "parts": result.parts,
-            "weights_sha256": run.artifacts.save_module(candidate, module),
-        }
+        return result if isinstance(result, Failure) else (module, result)
 
     def _export(self, candidate: Candidate, module: Module) -> Payload | Failure:
         run = self._run

@@ -101,6 +101,15 @@ def test_failures_and_warnings_are_told_with_their_reason(page):
     assert any("p99 is 31 % above" in text for text in page.said("td"))
 
 
+def test_what_was_halved_stands_under_its_own_heading_with_its_rung(summary):
+    halved = next(own for own in summary.candidates if own.status == "measured")
+    halved = halved.model_copy(update={"status": "halved", "rung_epochs": 2, "rung_val_top1": 0.875})
+    others = tuple(own for own in summary.candidates if own.id != halved.id)
+    page = Page(render_html(summary.model_copy(update={"candidates": (*others, halved)})))
+    assert any("Stopped by successive halving" in text for text in page.said("th"))
+    assert "not trained on after 2 epochs: 87.5 % of the validation images" in page.said("td")
+
+
 def test_the_page_is_made_for_everyone(page):
     assert page.all("html") == [{"lang": "en"}]
     assert all("scope" in attrs for attrs in page.all("th"))

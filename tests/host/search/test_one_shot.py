@@ -127,15 +127,16 @@ def test_the_beaten_are_dropped():
     assert beaten.structure_id not in kept
 
 
-def test_what_failed_or_was_trained_is_never_proposed_again():
+def test_what_failed_or_was_trained_or_halved_is_never_proposed_again():
     own = measured_search()
-    first = own.propose(Purpose.TRAIN, 4).candidates
+    first = own.propose(Purpose.TRAIN, 5).candidates
     own.observe(
         [observed(first[0], val_top1=0.98), observed(first[1], failed=True), Observation(first[2], failed=True)]
     )
+    own.observe([observed(first[3], halved=True)])
     again = own.propose(Purpose.TRAIN, len(POOL)).candidates
-    assert not set(first[:3]) & set(again)
-    assert first[3] in again
+    assert not set(first[:4]) & set(again)
+    assert first[4] in again
 
 
 def test_proposals_are_distinct_and_no_more_than_asked_for():

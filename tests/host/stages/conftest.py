@@ -93,15 +93,25 @@ class RunBuilder:
         payload = {"structure_id": own.structure_id, "bytes_shipped": 0, "measurement": measurement(ratio, **figures)}
         return self.add(f"{stage}-again", f"{own.structure_id}/{number}", payload)
 
-    def train(self, own, ratio, val_top1, *, macs=1000, onnx_bytes=4000, test_top1=None, **figures):
+    def train(self, own, ratio, val_top1, *, macs=1000, onnx_bytes=4000, test_top1=None, epochs=8, **figures):
         """Append everything from training to the verified measurement."""
-        self.add("train", own.structure_id, {"candidate": own.to_json(), "weights_sha256": "ef" * 32})
+        self.add("train", own.structure_id, {"candidate": own.to_json(), "weights_sha256": "ef" * 32, "epochs": epochs})
         self.add("export", own.structure_id, {"params": 500, "macs": macs, "onnx_bytes": onnx_bytes})
         verified = {"val_top1": val_top1, "bytes_shipped": onnx_bytes, "measurement": measurement(ratio, **figures)}
         self.add("verify", own.structure_id, verified)
         if test_top1 is not None:
             self.add("test", own.structure_id, {"test_top1": test_top1})
         return self
+
+    def rung(self, number, epochs, scores, stopped):
+        """Append what came out at a rung: validation accuracies by structure, and who stops there."""
+        for own, score in scores.items():
+            payload = {"candidate": own.to_json(), "epochs": epochs, "val_top1": score}
+            self.add("rung", f"{own.structure_id}@{epochs}", payload)
+        ids = {True: [own.structure_id for own in scores if own in stopped]}
+        ids[False] = [own.structure_id for own in scores if own not in stopped]
+        verdict = {"round": number, "epochs": epochs, "goes_on": ids[False], "stopped": ids[True]}
+        return self.add("halving", f"round-{number}-epoch-{epochs}", verdict)
 
     def fail(self, stage, own, failure: Failure):
         """Append a failure."""

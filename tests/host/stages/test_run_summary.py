@@ -51,8 +51,8 @@ def test_accuracies_latencies_and_the_best_come_from_the_store_alone(finished, c
 
 def test_rounds_count_a_structure_where_it_was_proposed_first(finished):
     assert summarise(finished.store, "r1").rounds == (
-        RoundRecord(round=1, proposed=3, measured=2, trained=1, dropped=1),
-        RoundRecord(round=2, proposed=1, measured=1, trained=1, dropped=2),
+        RoundRecord(round=1, proposed=3, measured=2, trained=1, dropped=1, epochs=8),
+        RoundRecord(round=2, proposed=1, measured=1, trained=1, dropped=2, epochs=8),
     )
 
 
@@ -148,3 +148,37 @@ def test_a_stages_layers_of_another_resolution_are_no_warning(finished):
     summary = summarise(finished.store, "r1")
     assert summary.binning.moved == ("told",)
     assert not any("superblocks by" in own for own in summary.warnings)
+
+
+def test_what_lost_at_a_rung_is_halved_with_the_rung_and_its_epochs_are_counted(run, candidate):
+    lost, middling, won = (candidate(*own) for own in ((0.25, 0.25), (0.5, 0.5), (0.5, 1.0)))
+    run.begin()
+    run.measure(candidate(1.0, 1.0), 1.0)
+    run.train(candidate(1.0, 1.0), 1.0, 0.99)
+    run.propose(1, "measure", lost)
+    run.propose(1, "train", lost, middling, won)
+    for own in (lost, middling, won):
+        run.measure(own, 0.5)
+    run.rung(1, 2, {lost: 0.7, middling: 0.8, won: 0.9}, stopped=[lost])
+    run.rung(1, 4, {middling: 0.85, won: 0.95}, stopped=[middling])
+    run.train(won, 0.5, 0.98, epochs=8)
+    summary = summarise(run.store, "r1")
+    told = {own.id: (own.status, own.rung_epochs, own.rung_val_top1) for own in summary.candidates}
+    assert told == {
+        lost.structure_id: ("halved", 2, 0.7),
+        middling.structure_id: ("halved", 4, 0.85),
+        won.structure_id: ("trained", 4, 0.95),
+    }
+    (only,) = summary.rounds
+    assert (only.halved, only.trained, only.epochs) == (2, 1, 2 + 4 + 8)
+    halved = [own.observation() for own in run.standing().candidates if own.halved]
+    assert [(own.halved, own.val_top1, own.failed) for own in halved] == [(True, None, False)] * 2
+
+
+def test_what_fails_on_the_way_to_a_rung_failed(run, candidate):
+    own = candidate(0.5, 0.5)
+    run.begin()
+    run.propose(1, "train", own)
+    run.measure(own, 0.5)
+    run.add("rung", f"{own.structure_id}@2", CRASHED)
+    assert run.standing().candidates[0].status == "failed"
