@@ -1,0 +1,33 @@
+"""Who is loaded first is an advantage of several percent, so the models take turns in it."""
+
+from contextlib import contextmanager
+
+import numpy as np
+
+from scbp_agent import jobs
+
+CANDIDATE, REFERENCE = "a" * 64, "b" * 64
+
+
+def test_the_models_take_turns_in_who_is_loaded_first(monkeypatch, linear_model, tmp_path):
+    loaded = []
+    open_model = jobs._open
+
+    @contextmanager
+    def watched(model, options, files):
+        loaded.append(model.blobs["model"])
+        with open_model(model, options, files) as opened:
+            yield opened
+
+    monkeypatch.setattr(jobs, "_open", watched)
+    path = tmp_path / "model.onnx"
+    path.write_bytes(linear_model(np.ones((48, 5), np.float32)))
+    plan = {
+        "candidate": {"format": "onnx", "blobs": {"model": CANDIDATE}},
+        "reference": {"format": "onnx", "blobs": {"model": REFERENCE}},
+        "options": {"runtime": "onnxruntime", "threads": 1},
+        "inputs": None,
+        **{"loads": 4, "blocks": 2, "block_ns": 1000, "warmup_ns": 1000, "deadline_s": 60.0},
+    }
+    jobs._paired({"plan": plan, "files": {CANDIDATE: str(path), REFERENCE: str(path)}})
+    assert loaded == [REFERENCE, CANDIDATE, CANDIDATE, REFERENCE] * 2
