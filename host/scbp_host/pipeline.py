@@ -41,12 +41,12 @@ from scbp_host.stages.structures import StructureBench
 from scbp_host.stages.summary import budgets_of, summarise
 from scbp_host.stages.surroundings import acknowledge_surroundings
 from scbp_host.stages.trainings import Trainings
-from scbp_host.store import RunStatus, Store
+from scbp_host.store import STORE_FILE, RunStatus, Store
 from scbp_host.tasks.base import Split
 from scbp_host.tasks.datasets import load_task
 from scbp_host.transport.base import open_transport
 
-STORE_FILE, SUMMARY_FILE, REPORT_FILE = "scbp.sqlite", "summary.json", "report.html"
+SUMMARY_FILE, REPORT_FILE = "summary.json", "report.html"
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from scbp_host.config import RunConfig
 from scbp_host.events import Acknowledged, Event, ignore
 from scbp_host.measuring.session import MeasureSettings
 from scbp_host.stages import binning
-from scbp_host.store import Store
+from scbp_host.store import STORE_FILE, Store
 
 
 def stop_after_the_superblocks(event: Event) -> None:
@@ -30,7 +30,7 @@ def test_an_interrupted_run_goes_on_with_the_superblocks_that_were_measured(
     monkeypatch.setattr(binning, "measure_layers", measured_again)
     result = pipeline.run(config, ignore, resume=True, settings=quick)
 
-    with Store.open(config.out / pipeline.STORE_FILE) as store:
+    with Store.open(config.out / STORE_FILE) as store:
         (run,) = store.runs()
         (stored,) = store.outcomes(run.id, "binning")
     assert stored.payload is not None

@@ -25,7 +25,7 @@ from scbp_host.measuring.session import MeasureSettings
 from scbp_host.report import Summary, read_summary
 from scbp_host.space.derive import rebuild
 from scbp_host.stages import trainings
-from scbp_host.store import Outcome, Store
+from scbp_host.store import STORE_FILE, Outcome, Store
 from scbp_host.tasks.base import Split, Task
 
 
@@ -44,7 +44,7 @@ class Log:
 
 
 def outcomes_of(config: RunConfig) -> tuple[Outcome, ...]:
-    with Store.open(config.out / pipeline.STORE_FILE) as store:
+    with Store.open(config.out / STORE_FILE) as store:
         return store.outcomes(store.runs()[0].id)
 
 

@@ -17,7 +17,7 @@ from scbp_host.config import RunConfig
 from scbp_host.errors import StoreError
 from scbp_host.events import ignore
 from scbp_host.measuring.session import MeasureSettings
-from scbp_host.store import Outcome, RunStatus, Store
+from scbp_host.store import STORE_FILE, Outcome, RunStatus, Store
 
 # Runs the pipeline and says each acknowledgement aloud, after the store has it.
 SCRIPT = """
@@ -49,13 +49,13 @@ def start(config: RunConfig, mode: str) -> subprocess.Popen[str]:
 
 
 def rows(config: RunConfig) -> list[Outcome]:
-    with Store.open(config.out / pipeline.STORE_FILE) as store:
+    with Store.open(config.out / STORE_FILE) as store:
         (run,) = store.runs()
         return list(store.outcomes(run.id))
 
 
 def finished(config: RunConfig) -> bool:
-    with Store.open(config.out / pipeline.STORE_FILE) as store:
+    with Store.open(config.out / STORE_FILE) as store:
         return store.runs()[0].status is RunStatus.FINISHED
 
 

@@ -10,7 +10,7 @@ from scbp_host import pipeline
 from scbp_host.config import RunConfig
 from scbp_host.events import Acknowledged, Event, Progress
 from scbp_host.measuring.session import MeasureSettings
-from scbp_host.store import Store
+from scbp_host.store import STORE_FILE, Store
 
 
 class Interrupted(Exception):
@@ -39,7 +39,7 @@ def stop_after_seed(event: Event) -> None:
 
 
 def weights(config: RunConfig, stage: str) -> list[str]:
-    with Store.open(config.out / pipeline.STORE_FILE) as store:
+    with Store.open(config.out / STORE_FILE) as store:
         rows = store.outcomes(store.runs()[0].id, stage)
         return [own.payload["weights_sha256"] for own in rows if own.payload]
 

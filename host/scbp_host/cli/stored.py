@@ -7,9 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from scbp_host.errors import StoreError
-from scbp_host.store import Store
-
-STORE_FILE = "scbp.sqlite"
+from scbp_host.store import STORE_FILE, Store
 
 
 @contextmanager

@@ -22,6 +22,8 @@ from scbp_host.store.migrate import check_file, upgrade
 from scbp_host.store.records import Outcome, RunRecord, RunStatus
 from scbp_host.store.schema import OutcomeRow, RunRow
 
+# Name of the file in the folder of the runs.
+STORE_FILE = "scbp.sqlite"
 _LISTED_RUNS = 5
 _Row = TypeVar("_Row", RunRow, OutcomeRow)
 
