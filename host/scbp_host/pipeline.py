@@ -128,10 +128,12 @@ class _Loop:
         if number == 1:
             with self._stage("measure"):
                 spread = self._propose(number, Purpose.MEASURE, self._context.config.measure, inheritance)
-                self._structures.measure(spread, "spread of the space, untrained")
+                self._structures.measure(spread, "spread", "measure a spread of the space, untrained")
         chosen = self._propose(number, Purpose.TRAIN, self._context.config.train, inheritance)
         with self._stage("measure"):
-            measured = self._structures.measure(chosen, f"proposals of round {number}, untrained")
+            measured = self._structures.measure(
+                chosen, f"round-{number}", f"round {number}: measure what is to be trained"
+            )
         worth = [own for own in chosen if not isinstance(measured[own.structure_id], Failure)]
         known = self._standing().candidates
         latencies = {own.candidate.structure_id: own.measurement.ratio.value for own in known if own.measurement}
@@ -182,7 +184,7 @@ class _Loop:
             verified += [] if isinstance(outcome, Failure) else [candidate]
             note = outcome.message if isinstance(outcome, Failure) else f"top-1 {outcome['val_top1']:.3f} on the device"
             listen(Progress("verify", done, f"{_name(candidate)}: {note}"))
-        trainings.settle(f"round {number}", verified)
+        trainings.settle(f"round-{number}", verified)
 
     def _report_test(self, trainings: Trainings) -> None:
         """Read the test split once, for the seed and the named best."""

@@ -27,18 +27,18 @@ def settle(
     Args:
         run: the run.
         stage: MEASURE or VERIFY.
-        batch: names the batch within the run.
+        batch: names the batch within the run, e.g. ``round-1``.
         candidates: those measured, by structure id.
         measure_again: takes a candidate and its quietest measurement so far.
     """
     for number in range(1, PASSES + 1):
         decided = run.ledger.must(
-            DISTURBED, f"{batch}-{number}", lambda: {"ids": _disturbed_ids(run, stage, candidates)}
+            DISTURBED, f"{stage}-{batch}-{number}", lambda: {"ids": _disturbed_ids(run, stage, candidates)}
         )
         ids: list[str] = decided["ids"]
         if not ids:
             return
-        run.listen(StageStarted(stage, f"{batch}: measure again what was disturbed", len(ids)))
+        run.listen(StageStarted(stage, f"measure again what was disturbed: {batch}", len(ids)))
         for done, structure_id in enumerate(ids, start=1):
             _again(run, stage, candidates[structure_id], number, measure_again)
             run.listen(Progress(stage, done))

@@ -35,15 +35,15 @@ class StructureBench:
         self._seed = seed
         self._session: MeasuringSession | None = None
 
-    def measure(self, candidates: Sequence[Candidate], title: str) -> dict[str, Payload | Failure]:
+    def measure(self, candidates: Sequence[Candidate], batch: str, title: str) -> dict[str, Payload | Failure]:
         """Measure what has not been measured yet, and again what was disturbed; returns the first outcomes by id."""
-        self._run.listen(StageStarted(MEASURE, f"measure the {title}", len(candidates)))
+        self._run.listen(StageStarted(MEASURE, title, len(candidates)))
         outcomes: dict[str, Payload | Failure] = {}
         for done, candidate in enumerate(candidates, start=1):
             outcomes[candidate.structure_id] = outcome = self.one(candidate)
             self._run.listen(Progress(MEASURE, done, _note(candidate, outcome)))
         measured = {own.structure_id: own for own in candidates if not isinstance(outcomes[own.structure_id], Failure)}
-        settle(self._run, MEASURE, title, measured, self._measure_again)
+        settle(self._run, MEASURE, batch, measured, self._measure_again)
         return outcomes
 
     def one(self, candidate: Candidate) -> Payload | Failure:
