@@ -68,7 +68,8 @@ def test_killed_again_and_again_a_run_loses_and_repeats_nothing(tiny_config: Run
         assert process.stdout is not None
         survive = moments.randint(1, 5)
         for line in process.stdout:
-            stage, subject, how = line.split()
+            stage, rest = line.split(maxsplit=1)
+            subject, how = rest.rsplit(maxsplit=1)  # a subject may be several words
             if how == "reused":
                 assert (stage, subject) in acknowledged
                 continue
