@@ -22,7 +22,7 @@ from packaging.requirements import Requirement
 CHECKOUT = Path(__file__).parents[2]
 PARTS = ("pyproject.toml", "README.md", "LICENSE", "host", "device_agent", "profiles")
 # 5 GB that `devices` and `measure` must not need: without them, an import of torch fails the test.
-TORCH_FAMILY = {"torch", "torchvision", "torch-pruning"}
+TORCH_FAMILY = {"torch", "torchvision"}
 
 
 @pytest.fixture(scope="module")
