@@ -106,6 +106,7 @@ class RunConfig(BaseModel):
         distill_temperature: softens both answers.
         distill_weight: the seed's share of the loss.
         halving: successive halving's first rung, in epochs; None trains every candidate to the end.
+        train_workers: candidates trained at the same time, each in a process of its own.
         compile: whether trainings go through ``torch.compile``.
         latency_budget: ms; None sets none.
         memory_budget: MB of 10^6 bytes; None sets none.
@@ -137,6 +138,7 @@ class RunConfig(BaseModel):
     distill_temperature: float = Field(4.0, gt=0)
     distill_weight: float = Field(0.5, ge=0, le=1)
     halving: int | None = Field(None, ge=1)
+    train_workers: int = Field(1, ge=1)
     compile: bool = False
     latency_budget: Milliseconds = None
     memory_budget: Megabytes = None

@@ -30,6 +30,7 @@ from scbp_host.space.seeds import build_seed, load_weights, seed_spec
 from scbp_host.space.survey import survey_seed
 from scbp_host.stages.artifacts import Artifacts
 from scbp_host.stages.binning import acknowledge_superblocks, bin_offline
+from scbp_host.stages.candidates import CandidateTrainer
 from scbp_host.stages.context import RunContext
 from scbp_host.stages.inheritance import Inheritance
 from scbp_host.stages.ledger import Ledger, Payload
@@ -40,10 +41,11 @@ from scbp_host.stages.space import acknowledge_space, make_pool, make_space, see
 from scbp_host.stages.structures import StructureBench
 from scbp_host.stages.summary import budgets_of, summarise
 from scbp_host.stages.surroundings import acknowledge_surroundings
+from scbp_host.stages.task import load_run_task
+from scbp_host.stages.training_pool import TrainingPool
 from scbp_host.stages.trainings import Trainings
 from scbp_host.store import STORE_FILE, RunStatus, Store
 from scbp_host.tasks.base import Split
-from scbp_host.tasks.datasets import load_task
 from scbp_host.transport.base import open_transport
 
 SUMMARY_FILE, REPORT_FILE = "summary.json", "report.html"
@@ -81,7 +83,7 @@ def run(
     # Made, not entered: it refuses a profile without an address. What can fail without the device fails before it
     # is troubled, and what fails before the device has answered leaves no run behind.
     open_transport(profile)
-    task = load_task(config.data, config.input_shape, config.augment, config.max_corrupt_images)
+    task = load_run_task(config)
     spec = seed_spec(config.model, len(task.class_names), config.input_shape)
     survey = survey_seed(spec)
     make_space(spec, bin_offline(survey, config).superblocks, config.ratios, profile.channel_step)
@@ -117,7 +119,8 @@ class _Loop:
         with self._stage("seed"):
             module = trained_seed(self._context, self._seed)
             inheritance = Inheritance(self._context.config, self._context.task, self._context.spec, module)
-            trainings = Trainings(self._context, self._seed, module, inheritance)
+            trainer = CandidateTrainer(self._context.config, self._context.task, module, inheritance)
+            trainings = Trainings(self._context, self._seed, trainer)
             self._measure_seed(trainings)
         for number in range(1, self._context.config.rounds + 1):
             self._round(number, trainings, inheritance)
@@ -138,7 +141,8 @@ class _Loop:
         known = self._standing().candidates
         latencies = {own.candidate.structure_id: own.measurement.ratio.value for own in known if own.measurement}
         with self._stage("train"):
-            trained = TrainingRound(self._context, trainings, number).train(worth, latencies)
+            pool = TrainingPool(self._context, self._seed)
+            trained = TrainingRound(self._context, trainings, pool, number).train(worth, latencies)
         with self._stage("verify"):
             self._verify(number, trained, trainings)
 

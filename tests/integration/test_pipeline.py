@@ -99,7 +99,7 @@ def test_the_test_split_is_read_once_and_decides_nothing(
     tiny_config: RunConfig, quick: MeasureSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tasks: list[Task] = []
-    load_task = pipeline.load_task
+    load_task = pipeline.load_run_task
 
     def with_wrong_test_labels(*asked: Any) -> Task:
         task = load_task(*asked)
@@ -107,7 +107,7 @@ def test_the_test_split_is_read_once_and_decides_nothing(
         tasks.append(dataclasses.replace(task, held_out=wrong))
         return tasks[-1]
 
-    monkeypatch.setattr(pipeline, "load_task", with_wrong_test_labels)
+    monkeypatch.setattr(pipeline, "load_run_task", with_wrong_test_labels)
     # Selected on the test split, nothing would come within 50 points of the seed's validation accuracy.
     config = tiny_config.model_copy(update={"max_accuracy_drop": 50.0, "seed_epochs": 8, "epochs": 4})
     summary = pipeline.run(config, ignore, settings=quick).summary

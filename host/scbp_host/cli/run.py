@@ -54,6 +54,7 @@ def run(
     halving: Annotated[
         int | None, typer.Option(help="Drop the worse half after so many epochs, and each time they have doubled.")
     ] = None,
+    train_workers: Annotated[int | None, typer.Option(help="Candidates trained at the same time (1).")] = None,
     compile: Annotated[bool | None, typer.Option(help="Train through torch.compile.")] = None,
     random_seed: Annotated[int | None, typer.Option(help="Decides everything that is drawn (0).")] = None,
     runs: Annotated[Path | None, typer.Option("--out", help="Folder of the store and the runs (runs).")] = None,
@@ -87,6 +88,7 @@ def run(
         "distill_temperature": distill_temperature,
         "distill_weight": distill_weight,
         "halving": halving,
+        "train_workers": train_workers,
         "compile": compile,
         "random_seed": random_seed,
         "out": runs,

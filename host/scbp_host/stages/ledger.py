@@ -59,6 +59,10 @@ class Ledger:
             raise ScbpError(f"{stage} of {subject} failed: {result.message}", result.hint)
         return result
 
+    def subjects(self, stage: str) -> set[str]:
+        """Return what a stage has an acknowledged outcome of, results and failures."""
+        return {outcome.subject for outcome in self._store.outcomes(self.run_id, stage)}
+
     def payloads(self, stage: str) -> dict[str, Payload]:
         """Return every result of a stage by subject, in the order acknowledged."""
         return {

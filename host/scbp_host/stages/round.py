@@ -8,11 +8,13 @@ from scbp_host.domain.candidate import Candidate
 from scbp_host.domain.outcome import Failure
 from scbp_host.events import Progress, StageStarted
 from scbp_host.search.halving import REDUCTION, goes_on, lanes, rungs
+from scbp_host.stages.candidates import OnEpoch
 from scbp_host.stages.context import RunContext
 from scbp_host.stages.ledger import Payload
 from scbp_host.stages.recipes import candidate_recipe
 from scbp_host.stages.records import HALVING, TRAIN
-from scbp_host.stages.trainings import OnEpoch, Trainings
+from scbp_host.stages.training_pool import TrainingPool
+from scbp_host.stages.trainings import Trainings
 
 Trained = list[tuple[Candidate, Payload]]
 
@@ -23,12 +25,14 @@ class TrainingRound:
     Args:
         run: the run.
         trainings: trains one candidate.
+        pool: trains several candidates at once, where the configuration says so.
         number: of the round.
     """
 
-    def __init__(self, run: RunContext, trainings: Trainings, number: int) -> None:
+    def __init__(self, run: RunContext, trainings: Trainings, pool: TrainingPool, number: int) -> None:
         self._run = run
         self._trainings = trainings
+        self._pool = pool
         self._number = number
 
     def train(self, candidates: Sequence[Candidate], latencies: Mapping[str, float]) -> Trained:
@@ -55,6 +59,7 @@ class TrainingRound:
 
     def _finish(self, field: Sequence[Candidate]) -> Trained:
         meter = _Meter(self._run, f"round {self._number}: train", len(field))
+        self._together(field, None, meter)
         done: Trained = []
         for candidate in field:
             outcome = self._trainings.train(candidate, meter.listen(candidate))
@@ -66,6 +71,7 @@ class TrainingRound:
     def _rung(self, field: Sequence[Candidate], epochs: int, lane_of: Mapping[str, int]) -> list[Candidate]:
         """Train everybody to ``epochs`` and judge lane by lane; return who goes on."""
         meter = _Meter(self._run, f"round {self._number}: train to epoch {epochs}", len(field))
+        self._together(field, epochs, meter)
         scores: dict[str, float] = {}
         for candidate in field:
             outcome = self._trainings.climb(candidate, epochs, meter.listen(candidate))
@@ -77,6 +83,11 @@ class TrainingRound:
         for structure_id in verdict["stopped"]:
             self._run.artifacts.checkpoint(structure_id).unlink(missing_ok=True)
         return [own for own in field if own.structure_id in verdict["goes_on"]]
+
+    def _together(self, field: Sequence[Candidate], epochs: int | None, meter: _Meter) -> None:
+        """Take the candidates' checkpoints to ``epochs`` several at a time; who comes after finds the work done."""
+        if self._run.config.train_workers > 1:
+            self._pool.advance(self._trainings.pending(field, epochs), epochs, meter.listen)
 
     def _verdict(self, scores: Mapping[str, float], lane_of: Mapping[str, int], epochs: int) -> Payload:
         onward: dict[str, bool] = {}

@@ -14,25 +14,20 @@ from scbp_host.export.parity import check_parity
 from scbp_host.measuring.session import DeviceOutputs, MeasuringSession
 from scbp_host.space.cost import cost
 from scbp_host.space.seeds import Module
+from scbp_host.stages.candidates import CandidateTrainer, OnEpoch
 from scbp_host.stages.context import RunContext
-from scbp_host.stages.inheritance import Inheritance
 from scbp_host.stages.ledger import Payload
-from scbp_host.stages.recipes import candidate_recipe
 from scbp_host.stages.records import EXPORT, RUNG, TEST, TRAIN, VERIFY, rung_subject
 from scbp_host.stages.repeats import settle
 from scbp_host.tasks.base import Split
 from scbp_host.tasks.classification import top1
-from scbp_host.training.distillation import RememberingTeacher
 from scbp_host.training.inference import predict
-from scbp_host.training.trainer import TrainResult, train
 
 # Real images the export is compared on before anything is shipped.
 PARITY_IMAGES = 8
 # The device's outputs may differ from torch's by this share of the largest logit: another instruction set sums in
 # another order, a wrong kernel or a damaged model is off by far more.
 DEVICE_TOLERANCE = 1e-3
-
-OnEpoch = Callable[[int, int, float], None]
 
 
 class Trainings:
@@ -41,15 +36,13 @@ class Trainings:
     Args:
         run: the run.
         seed: the seed as a point of the space.
-        source: the trained seed, which candidates are distilled from.
-        inheritance: what candidates start with.
+        trainer: trains one candidate.
     """
 
-    def __init__(self, run: RunContext, seed: Candidate, source: Module, inheritance: Inheritance) -> None:
+    def __init__(self, run: RunContext, seed: Candidate, trainer: CandidateTrainer) -> None:
         self._run = run
         self._seed = seed
-        self._inheritance = inheritance
-        self._teacher = RememberingTeacher(source) if run.config.distill else None
+        self._trainer = trainer
         self._session: MeasuringSession | None = None
 
     def train(self, candidate: Candidate, on_epoch: OnEpoch) -> Payload | Failure:
@@ -62,12 +55,23 @@ class Trainings:
         """Train to the rung at ``epochs`` and keep the training's state, so that it can go on from there."""
 
         def climb() -> Payload | Failure:
-            trained = self._trained(candidate, on_epoch, epochs)
+            checkpoint = self._run.artifacts.checkpoint(candidate.structure_id)
+            trained = self._trainer.train(candidate, checkpoint, on_epoch, epochs)
             if isinstance(trained, Failure):
                 return trained
             return {"candidate": candidate.to_json(), "epochs": epochs, "val_top1": trained[1].history[epochs - 1]}
 
         return self._run.ledger.once(RUNG, rung_subject(candidate.structure_id, epochs), climb)
+
+    def pending(self, candidates: Sequence[Candidate], epochs: int | None) -> list[Candidate]:
+        """Return those whose training to the rung at ``epochs`` (None: to the end) is not acknowledged yet."""
+        stage = TRAIN if epochs is None else RUNG
+        known = self._run.ledger.subjects(stage)
+
+        def subject(own: Candidate) -> str:
+            return own.structure_id if epochs is None else rung_subject(own.structure_id, epochs)
+
+        return [own for own in candidates if subject(own) not in known]
 
     def finish(self, candidate: Candidate, trained: Payload) -> Payload | Failure:
         """Export, ship, and measure with real weights; ``trained`` is what :meth:`train` returned."""
@@ -98,7 +102,8 @@ class Trainings:
         return self._run.ledger.once(TEST, candidate.structure_id, report)
 
     def _train(self, candidate: Candidate, on_epoch: OnEpoch) -> Payload | Failure:
-        trained = self._trained(candidate, on_epoch)
+        checkpoint = self._run.artifacts.checkpoint(candidate.structure_id)
+        trained = self._trainer.train(candidate, checkpoint, on_epoch)
         if isinstance(trained, Failure):
             return trained
         module, result = trained
@@ -110,26 +115,6 @@ class Trainings:
             "parts": result.parts,
             "weights_sha256": self._run.artifacts.save_module(candidate, module),
         }
-
-    def _trained(
-        self, candidate: Candidate, on_epoch: OnEpoch, until: int | None = None
-    ) -> tuple[Module, TrainResult] | Failure:
-        run = self._run
-        try:
-            module = self._inheritance.start(candidate)
-        except ModelError as error:
-            return Failure(FailureKind.DERIVE_FAILED, error.message, error.hint)
-        result = train(
-            module,
-            run.task,
-            candidate_recipe(run.config),
-            run.config.random_seed,
-            self._teacher,
-            on_epoch,
-            checkpoint=run.artifacts.checkpoint(candidate.structure_id),
-            until=until,
-        )
-        return result if isinstance(result, Failure) else (module, result)
 
     def _export(self, candidate: Candidate, module: Module) -> Payload | Failure:
         run = self._run

@@ -16,11 +16,13 @@ from scbp_host.domain.candidate import Candidate, SeedSpec
 from scbp_host.events import Event, Progress, ignore
 from scbp_host.space.seeds import Module, build_seed, seed_spec
 from scbp_host.stages.artifacts import Artifacts
+from scbp_host.stages.candidates import CandidateTrainer
 from scbp_host.stages.context import RunContext
 from scbp_host.stages.inheritance import Inheritance
 from scbp_host.stages.ledger import Ledger
 from scbp_host.stages.records import HALVING, RUNG, TRAIN
 from scbp_host.stages.round import Trained, TrainingRound
+from scbp_host.stages.training_pool import TrainingPool
 from scbp_host.stages.trainings import Trainings
 from scbp_host.store import Store
 from scbp_host.tasks.base import Split, Task
@@ -91,8 +93,9 @@ class Runner:
                 store.create_run("r1", {})
             run = self._context(Ledger(store, "r1", ignore), listen)
             inheritance = Inheritance(self.config, self.task, self.spec, self.seed)
-            trainings = Trainings(run, candidates[0], self.seed, inheritance)
-            return TrainingRound(run, trainings, 1).train(candidates, latencies(candidates))
+            trainer = CandidateTrainer(self.config, self.task, self.seed, inheritance)
+            trainings, pool = Trainings(run, candidates[0], trainer), TrainingPool(run, candidates[0])
+            return TrainingRound(run, trainings, pool, 1).train(candidates, latencies(candidates))
 
     def rows(self, stage: str) -> dict[str, dict]:
         """Return the results of a stage by subject."""
