@@ -1,6 +1,6 @@
 """The README's demo over three random seeds: how much faster, smaller, and at what accuracy. Runs alone on the machine.
 
-python tests/bench/demo.py [--quick] --json docs/bench/demo.json
+python tests/bench/demo.py [--quick] [--append] --json docs/bench/demo.json
 """
 
 from __future__ import annotations
@@ -24,13 +24,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path, required=True, help="where to write the result")
     parser.add_argument("--quick", action="store_true", help="one random seed instead of three")
+    parser.add_argument("--append", action="store_true", help="keep the seeds that the result has already")
     parser.add_argument("--keep", type=Path, help="where to keep the runs' folders; nowhere by default")
     arguments = parser.parse_args()
-    runs = []
+    runs = json.loads(arguments.json.read_text(encoding="utf-8"))["runs"] if arguments.append else []
+    done = {run["random_seed"] for run in runs}
+    arguments.json.parent.mkdir(parents=True, exist_ok=True)
     for random_seed in range(1 if arguments.quick else 3):
-        runs.append(run_demo(random_seed, arguments.keep))
-        print(json.dumps(runs[-1]), flush=True)
-    result = {
+        if random_seed not in done:
+            runs.append(run_demo(random_seed, arguments.keep))
+            print(json.dumps(runs[-1]), flush=True)
+            # After every seed: what was interrupted goes on with --append.
+            arguments.json.write_text(json.dumps(result_of(runs), indent=2) + "\n", encoding="utf-8")
+    print(json.dumps({name: value for name, value in result_of(runs).items() if name != "runs"}, indent=2))
+
+
+def result_of(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Sum the runs up."""
+    return {
         "machine": {"cpu_count": _cpu_count(), "machine": platform.machine(), "python": platform.python_version()},
         "command": "scbp-host run --device local --random-seed N",
         "runs": runs,
@@ -39,9 +50,6 @@ def main() -> None:
         "largest_size_share": max(run["size_share"] for run in runs),
         "longest_minutes": max(run["minutes"] for run in runs),
     }
-    arguments.json.parent.mkdir(parents=True, exist_ok=True)
-    arguments.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    print(json.dumps({name: value for name, value in result.items() if name != "runs"}, indent=2))
 
 
 def run_demo(random_seed: int, keep: Path | None) -> dict[str, Any]:
