@@ -26,7 +26,7 @@ from scbp_host.report import Summary, write_html, write_summary
 from scbp_host.search.base import Limits, Proposal, Purpose, Strategy
 from scbp_host.search.one_shot import OneShotSearch, importance_kept, relative_widths
 from scbp_host.space.ratios import SearchSpace
-from scbp_host.space.seeds import build_seed, load_weights, seed_spec
+from scbp_host.space.seeds import build_seed, load_weights, require_classifier, seed_spec
 from scbp_host.space.survey import survey_seed
 from scbp_host.stages.artifacts import Artifacts
 from scbp_host.stages.binning import acknowledge_superblocks, bin_offline
@@ -85,6 +85,7 @@ def run(
     open_transport(profile)
     task = load_run_task(config)
     spec = seed_spec(config.model, len(task.class_names), config.input_shape)
+    require_classifier(spec)
     survey = survey_seed(spec)
     make_space(spec, bin_offline(survey, config).superblocks, config.ratios, profile.channel_step)
     _check_weights(config, spec)

@@ -22,7 +22,7 @@ from torch import nn
 from scbp_host.domain.candidate import ChannelGroup
 from scbp_host.errors import ModelError
 from scbp_host.space.labels import FIXED, Atoms, Axis
-from scbp_host.space.rules import Findings
+from scbp_host.space.operations import Findings
 from scbp_host.space.tracing import trace
 
 Resolution = tuple[int, int]

@@ -1,7 +1,8 @@
-"""The networks a space can start from: torchvision's classifiers by name, or a factory of the user's own."""
+"""The networks a space can start from: torchvision's by name, or a factory of the user's own."""
 
 from __future__ import annotations
 
+import functools
 import importlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,17 +16,21 @@ from torch import nn
 
 from scbp_host.domain.candidate import SeedSpec
 from scbp_host.errors import ModelError, UnknownNameError, UsageError
+from scbp_host.space.heads import DENSE
 
 # The type that packages above pass on, so that they need not know torch.
 Module = nn.Module
 
 _FACTORY_HINT = "give a torchvision classifier's name, or package.module:factory that takes num_classes"
+# Auxiliary classifiers only serve training from scratch; the truncated normal that goes with them takes half a minute.
+_WITHOUT_AUXILIARY = {"aux_logits": False, "init_weights": False}
+_DEFAULTS: Mapping[str, Mapping[str, Any]] = {"googlenet": _WITHOUT_AUXILIARY, "inception_v3": _WITHOUT_AUXILIARY}
 
 
 def seed_names() -> list[str]:
-    """Return the names of torchvision's image classifiers, sorted."""
+    """Return the names of torchvision's image classifiers, and of :data:`scbp_host.space.heads.DENSE`, sorted."""
     names: list[str] = torchvision.models.list_models(module=torchvision.models)
-    return sorted(names)
+    return sorted([*names, *DENSE])
 
 
 def seed_spec(
@@ -37,7 +42,7 @@ def seed_spec(
     """Describe a seed, its name checked.
 
     Args:
-        factory: a torchvision classifier's name, or ``package.module:factory``.
+        factory: one of :func:`seed_names`, or ``package.module:factory``.
         num_classes: outputs of the classifier, at least 2.
         input_shape: (channels, height, width) of one image.
         kwargs: further keyword arguments of the factory; values must be JSON's.
@@ -77,7 +82,7 @@ def build_seed(spec: SeedSpec, random_seed: int | None = None) -> nn.Module:
 
 
 def check_forward(module: nn.Module, spec: SeedSpec, name: str) -> None:
-    """Run one image and raise ModelError naming ``name`` unless (1, num_classes) comes out."""
+    """Run one image; raise ModelError naming ``name`` unless (1, num_classes) comes out, or a dense network's maps."""
     if getattr(module, "aux_logits", False):
         raise ModelError(f"model {name!r}: auxiliary classifiers are not supported yet", "pass aux_logits=False")
     try:
@@ -85,9 +90,18 @@ def check_forward(module: nn.Module, spec: SeedSpec, name: str) -> None:
             logits = module(torch.zeros(1, *spec.input_shape))
     except (RuntimeError, ValueError, IndexError, TypeError, AssertionError) as error:
         raise ModelError(f"model {name!r} cannot run an input of shape {spec.input_shape}: {_line(error)}") from error
-    if not isinstance(logits, torch.Tensor) or tuple(logits.shape) != (1, spec.num_classes):
+    if spec.factory not in DENSE and (not isinstance(logits, torch.Tensor) or logits.shape != (1, spec.num_classes)):
         found = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
         raise ModelError(f"model {name!r}: expected logits of shape (1, {spec.num_classes}), got {found}")
+
+
+def require_classifier(spec: SeedSpec) -> None:
+    """Raise UsageError for a network that says something of every place instead of the whole image."""
+    if spec.factory in DENSE:
+        raise UsageError(
+            f"model {spec.factory!r} puts out maps, expected a classifier: a run trains and ranks classifiers only",
+            "derive smaller ones in Python: scbp_host.space.derive.derive",
+        )
 
 
 def load_weights(module: nn.Module, path: Path) -> None:
@@ -104,7 +118,10 @@ def load_weights(module: nn.Module, path: Path) -> None:
     found = {name: tuple(tensor.shape) for name, tensor in state.items()}
     if problem := _mismatch(expected, found):
         raise ModelError(f"weights {path} are of another model: {problem}")
-    module.load_state_dict(state, strict=True)
+    # Not load_state_dict: some modules of torchvision want a version there that safetensors does not keep.
+    with torch.no_grad():
+        for name, tensor in module.state_dict(keep_vars=True).items():
+            tensor.copy_(state[name])
 
 
 def _mismatch(expected: dict[str, tuple[int, ...]], found: dict[str, tuple[int, ...]]) -> str:
@@ -121,8 +138,8 @@ def _resolve(factory: str) -> Callable[..., Any]:
         return _import_factory(factory)
     if factory not in seed_names():
         raise UnknownNameError("model", factory, seed_names(), _FACTORY_HINT)
-    builder: Callable[..., Any] = torchvision.models.get_model_builder(factory)
-    return builder
+    builder: Callable[..., Any] = DENSE.get(factory) or torchvision.models.get_model_builder(factory)
+    return functools.partial(builder, **_DEFAULTS.get(factory, {}))
 
 
 def _import_factory(factory: str) -> Callable[..., Any]:

@@ -14,7 +14,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from scbp_host.errors import ModelError
 from scbp_host.space.labels import Ledger
 from scbp_host.space.layers import replaced, tensors_of
-from scbp_host.space.rules import Findings, Operation, labels_of, rule_of, tensors_in, unknown
+from scbp_host.space.operations import Findings, Operation, labels_of, tensors_in
+from scbp_host.space.rules import rule_of, unknown
 
 _META = torch.device("meta")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from functools import cached_property
 
 from scbp_host.domain.candidate import Candidate
 from scbp_host.domain.measurement import Measurement
@@ -15,7 +16,8 @@ from scbp_host.export.structure import structure_onnx
 from scbp_host.measuring.session import MeasuringSession
 from scbp_host.space.cost import cost
 from scbp_host.space.derive import derive
-from scbp_host.space.seeds import Module
+from scbp_host.space.seeds import Module, build_seed
+from scbp_host.space.steps import Widths, check_steps, widths_of
 from scbp_host.stages.context import RunContext
 from scbp_host.stages.ledger import Payload
 from scbp_host.stages.records import MEASURE
@@ -54,6 +56,7 @@ class StructureBench:
         run = self._run
         try:
             module = derive(candidate)
+            check_steps(module, self._seed_widths, run.profile.channel_step)
             onnx = self._export(module)
         except ExportError as error:
             return Failure(FailureKind.EXPORT_FAILED, error.message, error.hint)
@@ -76,6 +79,10 @@ class StructureBench:
 
     def _measure_again(self, candidate: Candidate, earlier: Measurement) -> Measurement | Failure:
         return self._connected().pair_again(self._export(derive(candidate)), earlier, pack=True)
+
+    @cached_property
+    def _seed_widths(self) -> Widths:
+        return widths_of(build_seed(self._run.spec, random_seed=0))
 
     def _export(self, module: Module) -> bytes:
         profile = self._run.profile

@@ -173,7 +173,11 @@ class Loop:
         found = read_checkpoint(path, self._identity())
         if found is None:
             return
-        self._module.load_state_dict(found.group("module"))
+        state = found.group("module")
+        # Not load_state_dict: some modules of torchvision want a version there that safetensors does not keep.
+        with torch.no_grad():
+            for name, tensor in self._module.state_dict(keep_vars=True).items():
+                tensor.copy_(state[name])
         restore_optimizer(self._optimizer, found.group("optimizer"), found.facts["optimizer"])
         self._schedule.load_state_dict(found.facts["schedule"])
         self._scaler.load_state_dict(found.facts["scaler"])

@@ -7,7 +7,8 @@ import torch
 from safetensors.torch import save_file
 
 from scbp_host.errors import ModelError, UnknownNameError, UsageError
-from scbp_host.space.seeds import build_seed, load_weights, seed_names, seed_spec
+from scbp_host.space.heads import DENSE
+from scbp_host.space.seeds import build_seed, load_weights, require_classifier, seed_names, seed_spec
 
 SHAPE = (3, 32, 32)
 
@@ -36,9 +37,9 @@ def factories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return "own_factories"
 
 
-def test_names_are_classifiers_only() -> None:
-    names = seed_names()
-    assert {"resnet18", "mobilenet_v3_small"} <= set(names)
+def test_names_are_classifiers_and_the_dense_networks_known() -> None:
+    names = set(seed_names()) - set(DENSE)
+    assert {"resnet18", "mobilenet_v3_small"} <= names
     assert not [name for name in names if "rcnn" in name or "deeplab" in name or "raft" in name or "quantized" in name]
 
 
@@ -89,9 +90,15 @@ def test_factory_that_cannot_be_imported_is_named(factory: str) -> None:
 
 
 def test_auxiliary_classifiers_are_refused_by_name() -> None:
-    spec = seed_spec("googlenet", 10, (3, 64, 64), {"init_weights": False})
+    spec = seed_spec("googlenet", 10, (3, 64, 64), {"aux_logits": True})
     with pytest.raises(ModelError, match=r"googlenet.*auxiliary"):
         build_seed(spec)
+
+
+@pytest.mark.parametrize("factory", DENSE)
+def test_a_run_refuses_networks_that_put_out_maps(factory: str) -> None:
+    with pytest.raises(UsageError, match=f"{factory}.*expected a classifier"):
+        require_classifier(seed_spec(factory, 10, (3, 64, 64)))
 
 
 def test_input_too_small_for_the_model_is_one_line() -> None:
