@@ -77,13 +77,14 @@ def test_the_masked_seed_sees_a_channel_that_is_coupled_to_a_wrong_one() -> None
         cnn_checks.check_masking(space.seed, source, carving)
 
 
-@pytest.mark.parametrize("channel_step", [4, 16, 32])
-@pytest.mark.parametrize("factory", ["own_cnn:factory", "shufflenet_v2_x1_0", "regnet_x_400mf"])
+@pytest.mark.parametrize(
+    ("factory", "channel_step"),
+    [("own_cnn:factory", 4), ("own_cnn:factory", 32), ("shufflenet_v2_x1_0", 16), ("regnet_x_400mf", 32)],
+)
 def test_every_width_is_a_multiple_of_the_devices_step_or_the_seeds(factory: str, channel_step: int) -> None:
     space = space_of(factory, channel_step)
     seed = widths_of(build_seed(space.seed, random_seed=0))
-    for ratio in (0.75, 0.3):
-        check_steps(derive(space.candidate([ratio] * len(space.superblocks))), seed, channel_step)
+    check_steps(derive(space.candidate([0.6] * len(space.superblocks))), seed, channel_step)
 
 
 def test_a_width_off_the_step_names_the_convolution() -> None:
