@@ -23,6 +23,8 @@ T = TypeVar("T")
 
 # An accuracy model of fewer trainings than this knows less than the importance that survives.
 MIN_TRAININGS = 4
+# Of so many times more than asked for, the first proposals under a latency budget are a spread.
+SHORTLIST = 4
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,9 @@ class OneShotSearch:
         # A training is worth its minutes for what is surely faster than the seed, as long as there is such.
         untried = [row for row in untried if forecast.latency[row].high < 1.0] or untried
         chosen = self._by_gain(untried, forecast, count) if self._trained_rows() else []
-        chosen = chosen or self._along_latency(untried, forecast, count)
+        if not chosen:
+            first = self._along_latency if self._limits.latency_ratio is None else self._near_budget
+            chosen = first(untried, forecast, count)
         dropped = len(self._pool) - len(plausible)
         candidates = tuple(self._pool[row] for row in chosen)
         return Proposal(candidates, len(plausible), dropped, model.leave_one_out(), weight)
@@ -175,6 +179,13 @@ class OneShotSearch:
         rest = sorted((row for row in rows if row not in chosen), key=lambda row: -forecast.accuracy[row])
         return (chosen + rest)[:count]
 
+    def _near_budget(self, rows: Sequence[int], forecast: _Forecast, count: int) -> list[int]:
+        """Take a spread of those that keep most and are probably in time; the others' latencies are of no use."""
+        score = forecast.accuracy * self._chance_in_time(forecast)
+        best = sorted(rows, key=lambda row: (-float(score[row]), row))[: SHORTLIST * count]
+        # Neighbours would teach the accuracy model one thing twice.
+        return [best[own] for own in maximin(self._widths[best], count, 0)] if best else []
+
     def _by_gain(self, rows: Sequence[int], forecast: _Forecast, count: int) -> list[int]:
         """Take those with the largest expected gain in speed: the chance to be accurate enough, times the saving.
 
@@ -189,11 +200,21 @@ class OneShotSearch:
             # Expected improvement (Jones et al., 1998, eq. 15) over the best accuracy so far.
             score = (expected - reached) * stats.norm.cdf((expected - reached) / std)
             score += std * stats.norm.pdf((expected - reached) / std)
+            score *= self._chance_in_time(forecast)
         else:
             floor = self._limits.min_val_top1
             chance = np.ones(len(ratios)) if floor is None else stats.norm.sf((floor - expected) / std)
             score = chance * np.clip(1.0 - ratios, 0.0, None)
         return sorted(rows, key=lambda row: (-float(score[row]), row))[:count]
+
+    def _chance_in_time(self, forecast: _Forecast) -> Array:
+        """Return for every structure the chance that its latency is within the budget; ``(n_pool,)``."""
+        value, low, high = (
+            np.asarray([getattr(own, name) for own in forecast.latency]) for name in ("value", "low", "high")
+        )
+        # Intervals are of 95 %, 1.96 deviations to each side.
+        std = np.maximum((high - low) / (2 * stats.norm.ppf(0.975)), 1e-9)
+        return np.asarray(stats.norm.cdf((_known(self._limits.latency_ratio) - value) / std))
 
     def _trained_rows(self) -> list[int]:
         return [row for row, seen in self._seen.items() if seen.val_top1 is not None]

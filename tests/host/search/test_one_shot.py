@@ -6,7 +6,7 @@ import pytest
 from scbp_host.domain.candidate import Candidate, SeedSpec
 from scbp_host.domain.measurement import Interval
 from scbp_host.search.base import Limits, Observation, Purpose
-from scbp_host.search.one_shot import MIN_TRAININGS, OneShotSearch, importance_kept, relative_widths
+from scbp_host.search.one_shot import MIN_TRAININGS, SHORTLIST, OneShotSearch, importance_kept, relative_widths
 
 SPEC = SeedSpec("resnet18", 10, (3, 32, 32))
 CHANNELS = 64
@@ -152,6 +152,22 @@ def test_the_first_round_covers_the_range_of_latency_with_the_prior_best_of_each
     assert ratios[-1] / ratios[0] > 3
 
 
+def test_under_a_latency_budget_the_first_round_keeps_most_within_it_and_is_a_spread():
+    limit = 0.5
+    own = search(Limits(latency_ratio=limit))
+    own.observe([observed(candidate) for candidate in POOL])
+    proposed = own.propose(Purpose.TRAIN, 3).candidates
+    within = sorted((own for own in POOL if latency(own) <= limit), key=lambda own: -IMPORTANCE[POOL.index(own)])
+    assert proposed[0] == within[0]
+    assert len(within) > 3 * SHORTLIST
+    assert {own.structure_id for own in proposed} < {own.structure_id for own in within}
+    assert _apart(proposed) > _apart(within[:3]), "the best three are neighbours"
+
+
+def _apart(candidates):
+    return min(np.linalg.norm(np.subtract(a.ratios, b.ratios)) for a, b in itertools.combinations(candidates, 2))
+
+
 def accuracy_by_last_block(candidate):
     """Only the last superblock matters: the contrary of a prior that says the first does."""
     return SEED_TOP1 - 0.05 * abs(np.log2(candidate.ratios[2]))
@@ -182,6 +198,17 @@ def test_with_a_latency_budget_the_gain_is_in_accuracy():
     own.observe([observed(candidate, val_top1=accuracy_by_last_block(candidate)) for candidate in spread])
     proposed = own.propose(Purpose.TRAIN, 3).candidates
     assert all(own.ratios[2] == 1.0 and latency(own) <= 1.01 * limit for own in proposed)
+
+
+def test_with_a_latency_budget_the_likely_in_time_come_first():
+    limit = 0.6
+    own = search(Limits(latency_ratio=limit))
+    fast, slow = (0.75, 1.0, 1.0), (1.0, 0.75, 1.0)  # as accurate as each other, by what was trained
+    unsure = {fast: Interval(0.5, 0.45, 0.55), slow: Interval(0.7, 0.55, 0.85)}
+    own.observe([seen(candidate, unsure[candidate.ratios], 1, 1) for candidate in POOL if candidate.ratios in unsure])
+    others = [candidate for candidate in POOL if candidate.ratios not in unsure]
+    own.observe([observed(candidate, val_top1=accuracy_by_last_block(candidate)) for candidate in others])
+    assert [own.ratios for own in own.propose(Purpose.TRAIN, 2).candidates] == [fast, slow]
 
 
 def test_the_same_observations_and_seed_give_the_same_proposals_in_any_order():
