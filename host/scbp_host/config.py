@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -78,6 +79,11 @@ Augment = Literal["none", "shift", "crop-flip", "resized-crop-flip"]
 Init = Literal["inherited", "from-scratch"]
 Importance = Literal["l1", "l2", "bn-scale", "taylor", "random"]
 Ratio = Annotated[float, BeforeValidator(lambda value: _ratio(value) if isinstance(value, int | float) else value)]
+# A set as text is kept in one line, so that another line break is no other configuration.
+Ratios = (
+    Annotated[tuple[Ratio, ...], Field(min_length=1)]
+    | Annotated[str, AfterValidator(lambda text: " ".join(text.split())), Field(min_length=1)]
+)
 
 
 class RunConfig(BaseModel):
@@ -94,7 +100,8 @@ class RunConfig(BaseModel):
         binning: what makes a superblock: a spatial resolution, an equal share of a cost, or, by the superblock's name,
             module names or globs.
         superblocks: how many superblocks of equal shares; None takes as many as there are resolutions.
-        ratios: c-ratios of every superblock.
+        ratios: c-ratios of every superblock, in all combinations; or a set of ratio tuples, as
+            ``space/ratio_sets/expression.py`` reads it.
         measure: structures measured before anything is trained.
         train: candidates trained in each round.
         rounds: propose, measure, train; each learns from what the rounds before it measured.
@@ -126,7 +133,7 @@ class RunConfig(BaseModel):
     input_shape: tuple[int, int, int] = (3, 32, 32)
     binning: Binning = "stage"
     superblocks: int | None = Field(None, ge=2)
-    ratios: tuple[Ratio, ...] = Field((1.0, 0.75, 0.5, 0.25), min_length=1)
+    ratios: Ratios = (1.0, 0.75, 0.5, 0.25)
     measure: int = Field(32, ge=2)
     train: int = Field(6, ge=1)
     rounds: int = Field(2, ge=1)
@@ -148,8 +155,8 @@ class RunConfig(BaseModel):
 
     @field_validator("ratios")
     @classmethod
-    def _no_repeats(cls, ratios: tuple[float, ...]) -> tuple[float, ...]:
-        if len(set(ratios)) != len(ratios):
+    def _no_repeats(cls, ratios: Ratios) -> Ratios:
+        if not isinstance(ratios, str) and len(set(ratios)) != len(ratios):
             raise ValueError("expected no repeats")
         return ratios
 

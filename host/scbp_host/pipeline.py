@@ -99,19 +99,20 @@ def run(
         )
         acknowledge_surroundings(context)
         space = make_space(spec, acknowledge_superblocks(context, survey), config.ratios, profile.channel_step)
-        acknowledge_space(ledger, space)
-        _Loop(context, store, space).run()
+        pool = make_pool(space, config.random_seed)
+        acknowledge_space(ledger, space, pool, config.random_seed)
+        _Loop(context, store, space, pool).run()
         return _conclude(context, store)
 
 
 class _Loop:
     """The rounds of one run."""
 
-    def __init__(self, context: RunContext, store: Store, space: SearchSpace) -> None:
+    def __init__(self, context: RunContext, store: Store, space: SearchSpace, pool: Sequence[Candidate]) -> None:
         self._context = context
         self._store = store
         self._space = space
-        self._pool = make_pool(space, context.config.random_seed)
+        self._pool = pool
         self._seed = seed_candidate(space)
         self._structures = StructureBench(context, self._seed)
 

@@ -22,6 +22,9 @@ from scbp_host.config import DEFAULT_ACCURACY_DROP, RunConfig
 from scbp_host.domain.outcome import FailureKind
 from scbp_host.measuring.paired import RESAMPLES
 from scbp_host.profiles import _ProfileTable, _SshTable, load_profile
+from scbp_host.space.ratio_sets.diagram import EDGE_LIMIT
+from scbp_host.space.ratio_sets.expression import parse_ratio_set
+from scbp_host.space.ratio_sets.filters import ESTIMATE_DRAWS
 from scbp_host.stages.context import TIMING_IMAGES
 from scbp_host.stages.space import POOL_LIMIT
 from scbp_host.tasks import textures
@@ -34,6 +37,7 @@ README = ROOT / "README.md"
 CONFIGURATION = ROOT / "docs" / "configuration.md"
 DATA = ROOT / "docs" / "data.md"
 DEVICES = ROOT / "docs" / "devices.md"
+SPACE = ROOT / "docs" / "space.md"
 TROUBLESHOOTING = ROOT / "docs" / "troubleshooting.md"
 PAGES = [README, ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 COMMANDS: Any = typer.main.get_command(app)
@@ -224,11 +228,35 @@ def test_every_example_file_is_valid(page: str, block: str, tmp_path: Path) -> N
     assert load_profile(str(tmp_path / "board.toml")).ssh is not None
 
 
+def ratio_texts() -> list[str]:
+    shown = [example.get("ratios") for _, block in toml_blocks() for example in [tomllib.loads(block)]]
+    return [text for text in shown if isinstance(text, str)] + [
+        code(row[0]) for row in table(SPACE, "Sets of c-ratios")
+    ]
+
+
+@pytest.mark.parametrize("text", ratio_texts())
+def test_every_set_of_ratios_is_one_that_the_program_reads(text: str) -> None:
+    figures = {name: lambda ratios: 1e6 * sum(ratios) for name in ("params", "macs")}
+    assert parse_ratio_set(text, 4, figures).estimate_size().value > 0
+
+
+def test_the_examples_in_python_do_what_they_say() -> None:
+    (example,) = fences(SPACE, "python")
+    exec(compile(example, str(SPACE), "exec"), {})
+
+
 STATED = [
     (CONFIGURATION, f"the recipe's {SEED_RECIPE.epochs} |"),
     (CONFIGURATION, f"the recipe's {CANDIDATE_RECIPE.epochs} |"),
     (CONFIGURATION, f"{DEFAULT_ACCURACY_DROP} point is allowed"),
-    (CONFIGURATION, f"{POOL_LIMIT:,} combinations"),
+    (CONFIGURATION, f"{POOL_LIMIT:,} structures"),
+    (
+        SPACE,
+        f"A space of up to {POOL_LIMIT:,} networks is searched whole. Of a larger one the run draws {POOL_LIMIT:,}",
+    ),
+    (SPACE, f"more than {EDGE_LIMIT:,} edges"),
+    (SPACE, f"one of more than {ESTIMATE_DRAWS:,} unfiltered members"),
     (DATA, f"at least {MIN_IMAGES_PER_CLASS} images in each"),
     (DATA, f"split {TRAIN_SHARE * 100:.0f}/{VALIDATION_SHARE * 100:.0f}/30"),
     (DATA, f"{HELD_BACK_SHARE * 100:.0f} % of each class"),

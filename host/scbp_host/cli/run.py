@@ -32,7 +32,9 @@ def run(
         str | None, typer.Option(help="Superblocks by stage, or of equal shares of params, macs or latency (stage).")
     ] = None,
     superblocks: Annotated[int | None, typer.Option(help="How many superblocks of equal shares.")] = None,
-    ratios: Annotated[str | None, typer.Option(help="Width modifiers in (0, 1], e.g. 1,0.75,0.5,0.25.")] = None,
+    ratios: Annotated[
+        str | None, typer.Option(help="Width modifiers in (0, 1], e.g. 1,0.75,0.5,0.25; or a set.")
+    ] = None,
     latency_budget: Annotated[str | None, typer.Option(help="p50, e.g. 15ms.")] = None,
     memory_budget: Annotated[str | None, typer.Option(help="Peak memory, e.g. 300MB.")] = None,
     max_accuracy_drop: Annotated[
@@ -120,10 +122,13 @@ def parse_shape(text: str | None) -> tuple[int, ...] | None:
     return tuple(int(part) for part in parts)
 
 
-def parse_ratios(text: str | None) -> tuple[float, ...] | None:
-    """Read ``1,0.75,0.5``; raises UsageError naming the flag."""
-    if text is None:
-        return None
+def parse_ratios(text: str | None) -> tuple[float, ...] | str | None:
+    """Read ``1,0.75,0.5``; raises UsageError naming the flag.
+
+    A set such as ``uniform(1, 0.5)`` stays as it is, since it can be read only where the superblocks are known.
+    """
+    if text is None or "(" in text:
+        return text
     try:
         return tuple(float(part) for part in text.split(","))
     except ValueError as error:

@@ -31,7 +31,9 @@ def show(
     ] = None,
     superblocks: Annotated[int | None, typer.Option(help="How many superblocks of equal shares.")] = None,
     input_shape: Annotated[str | None, typer.Option(help="CxHxW, e.g. 3x224x224.")] = None,
-    ratios: Annotated[str | None, typer.Option(help="Width modifiers in (0, 1], e.g. 1,0.75,0.5,0.25.")] = None,
+    ratios: Annotated[
+        str | None, typer.Option(help="Width modifiers in (0, 1], e.g. 1,0.75,0.5,0.25; or a set.")
+    ] = None,
     device: Annotated[str | None, typer.Option(help="Profile name, or a PROFILE.toml.")] = None,
     latency: Annotated[
         bool, typer.Option("--latency", help="Time the layers on the device, whatever the binning.")
@@ -64,8 +66,11 @@ def _show(view: SpaceView) -> None:
         out.print(f"moved: {len(view.moved) - _MOVED_SHOWN} more; --json lists all")
     if view.unattributed_share is not None:
         out.print(f"{view.unattributed_share:.1%} of the time is of nodes that name no layer; the layer before has it")
-    offered = ", ".join(f"{ratio:g}" for ratio in view.ratios)
-    out.print(f"space: {view.combinations:,} combinations of {offered} over {len(view.superblocks)} superblocks")
+    offered = view.ratios if isinstance(view.ratios, str) else ", ".join(f"{ratio:g}" for ratio in view.ratios)
+    size = f"{view.structures:,}"
+    if view.structures_ci95 is not None:
+        size = "about {} ({:,} to {:,})".format(size, *view.structures_ci95)
+    out.print(f"space: {size} networks of {escape(offered)} over {len(view.superblocks)} superblocks", soft_wrap=True)
 
 
 def _table(view: SpaceView) -> Table:

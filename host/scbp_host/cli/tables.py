@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from scbp_host.errors import InfeasibleError
-from scbp_host.report.headline import verdict
+from scbp_host.report.headline import searched, verdict
 from scbp_host.report.summary import CandidateRecord, Summary
 
 _FAILED_SHOWN = 5
@@ -19,6 +19,7 @@ def show_summary(summary: Summary, console: Console) -> None:
     console.print(_table(summary))
     console.print(f"[bold]{escape(verdict(summary))}[/]")
     console.print(f"best: {escape(summary.best_reason)}")
+    console.print(f"space: {searched(summary)}")
     if summary.latency_model is not None:
         model = summary.latency_model
         console.print(

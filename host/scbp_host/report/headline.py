@@ -42,6 +42,20 @@ def verdict(summary: Summary) -> str:
     return f"{sentence}{_accuracy(best, seed)}."
 
 
+def searched(summary: Summary) -> str:
+    """Return how much of the space was looked at, and where from."""
+    size = f"{summary.space_size:,}"
+    if summary.space_size_ci95 is not None:
+        low, high = summary.space_size_ci95
+        size = f"about {size} ({low:,} to {high:,})"
+    text = f"{len(summary.candidates)} of {size} structures looked at"
+    # The pool leaves the seed out; a space that was only estimated was never searched whole.
+    whole = summary.space_size_ci95 is None and (summary.pool_size or 0) >= summary.space_size - 1
+    if summary.pool_size is not None and not whole:
+        text += f", chosen from a uniform sample of {summary.pool_size:,}"
+    return text
+
+
 def cards(summary: Summary) -> tuple[Card, ...]:
     """Return the key figures, the most important first."""
     seed = summary.seed

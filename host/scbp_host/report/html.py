@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from scbp_host.report import figures
 from scbp_host.report.files import write_atomically
-from scbp_host.report.headline import cards, verdict
+from scbp_host.report.headline import cards, searched, verdict
 from scbp_host.report.plots import pareto_svg, ratio_svg
 from scbp_host.report.summary import CandidateRecord, Summary
 
@@ -33,6 +33,7 @@ def render_html(summary: Summary) -> str:
     return environment.get_template("report.html.j2").render(
         summary=summary,
         verdict=verdict(summary),
+        searched=searched(summary),
         cards=cards(summary),
         # matplotlib escapes what it draws: these two are markup, everything else is text.
         pareto=Markup(pareto_svg(summary)),  # noqa: S704

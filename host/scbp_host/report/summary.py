@@ -185,6 +185,8 @@ class Summary(_Record):
     model: ModelRecord
     data: DataRecord
     space_size: int
+    space_size_ci95: tuple[int, int] | None = None
+    pool_size: int | None = None
     superblocks: tuple[SuperblockRecord, ...]
     binning: BinningRecord = BinningRecord()
     seed: CandidateRecord

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 
-import numpy as np
-
 from scbp_host.domain.candidate import Candidate, SeedSpec, Superblock
+from scbp_host.errors import UsageError
+from scbp_host.space.figures import structure_figures
+from scbp_host.space.ratio_sets.expression import parse_ratio_set
 from scbp_host.space.ratios import SearchSpace
 from scbp_host.stages.ledger import Ledger, Payload
 
@@ -16,43 +16,56 @@ POOL_LIMIT = 4096
 
 
 def make_space(
-    spec: SeedSpec, superblocks: tuple[Superblock, ...], ratios: Sequence[float], channel_step: int
+    spec: SeedSpec, superblocks: tuple[Superblock, ...], ratios: Sequence[float] | str, channel_step: int
 ) -> SearchSpace:
-    """Return the space of one set of ratios for every superblock; raises UsageError where that is none."""
-    return SearchSpace.uniform(spec, superblocks, ratios, channel_step)
+    """Return the space of these ratios in every superblock, or of a set of tuples as text; raises UsageError."""
+    if not isinstance(ratios, str):
+        return SearchSpace.uniform(spec, superblocks, ratios, channel_step)
+    figures = structure_figures(spec, superblocks, channel_step)
+    return SearchSpace(spec, superblocks, parse_ratio_set(ratios, len(superblocks), figures), channel_step)
 
 
-def acknowledge_space(ledger: Ledger, space: SearchSpace) -> None:
-    """Record what is searched."""
-    ledger.must("space", "space", lambda: _describe(space))
+def acknowledge_space(ledger: Ledger, space: SearchSpace, pool: Sequence[Candidate], random_seed: int) -> None:
+    """Record what is searched; ``pool`` and ``random_seed`` are :func:`make_pool`'s."""
+    ledger.must("space", "space", lambda: _describe(space, len(pool), random_seed))
 
 
 def seed_candidate(space: SearchSpace) -> Candidate:
-    """Return the seed as a point of the space: every ratio 1."""
+    """Return the seed as a point over the superblocks, whether or not the set holds it: every ratio 1."""
     return space.candidate((1.0,) * len(space.superblocks))
 
 
 def make_pool(space: SearchSpace, random_seed: int) -> tuple[Candidate, ...]:
-    """Return the structures to search, the seed left out: all of them, or a uniform sample of POOL_LIMIT tuples."""
-    seed = seed_candidate(space)
-    if space.size <= POOL_LIMIT:
-        return tuple(own for own in space.candidates() if own.structure_id != seed.structure_id)
-    random = np.random.default_rng(random_seed)
-    picks = [random.integers(len(ratios), size=POOL_LIMIT) for ratios in space.ratio_sets]
-    sample = (
-        space.candidate([ratios[column[row]] for ratios, column in zip(space.ratio_sets, picks, strict=True)])
-        for row in range(POOL_LIMIT)
-    )
+    """Return the structures to search, the seed left out: all of them, or a uniform sample of POOL_LIMIT.
+
+    Raises:
+        UsageError: there is none, or a filter is so narrow that none is found.
+    """
+    size = space.estimate_size(random_seed)
+    whole = size.exact and size.value <= POOL_LIMIT
+    pool = tuple(space.derived()) if whole else _sample(space, random_seed)
+    if not pool:
+        raise UsageError(
+            "ratios: no structure but the original network was found in this space",
+            "give ratios below 1, and filters that some structure passes",
+        )
+    return pool
+
+
+def _sample(space: SearchSpace, random_seed: int) -> tuple[Candidate, ...]:
     # The narrowest anchors the latency model's lower end.
-    narrowest = space.candidate([min(ratios) for ratios in space.ratio_sets])
-    unique = {own.structure_id: own for own in itertools.chain([narrowest], sample)}
-    unique.pop(seed.structure_id, None)
-    return tuple(unique.values())
+    narrowest = space.narrowest()
+    first = [] if narrowest is None else [narrowest]
+    drawn = [own for own in space.sample(POOL_LIMIT, random_seed) if own not in first]
+    return tuple([*first, *drawn][:POOL_LIMIT])
 
 
-def _describe(space: SearchSpace) -> Payload:
+def _describe(space: SearchSpace, pool_size: int, random_seed: int) -> Payload:
+    size = space.estimate_size(random_seed)
     return {
-        "size": space.size,
+        "size": size.value,
+        "size_ci95": None if size.exact else [size.low, size.high],
+        "pool_size": pool_size,
         "seed": seed_candidate(space).to_json(),
         "superblocks": [
             {
@@ -64,6 +77,6 @@ def _describe(space: SearchSpace) -> Payload:
                 ],
                 "ratios": list(ratios),
             }
-            for block, ratios in zip(space.superblocks, space.ratio_sets, strict=True)
+            for block, ratios in zip(space.superblocks, space.alphabets, strict=True)
         ],
     }

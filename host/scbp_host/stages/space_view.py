@@ -63,7 +63,8 @@ class SpaceView:
         moved: what was moved so that no coupled channels are split, one sentence each.
         unattributed_share: share of the time of nodes that name no layer; None where nothing was measured.
         ratios: offered to every superblock.
-        combinations: of one ratio for each superblock.
+        structures: distinct networks that these ratios come out as.
+        structures_ci95: of an estimate; None where they were counted.
     """
 
     seed: SeedSpec
@@ -74,8 +75,9 @@ class SpaceView:
     total: Cost
     moved: tuple[str, ...]
     unattributed_share: float | None
-    ratios: tuple[float, ...]
-    combinations: int
+    ratios: tuple[float, ...] | str
+    structures: int
+    structures_ci95: tuple[int, int] | None
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-serialisable form."""
@@ -101,6 +103,7 @@ def view_space(config: RunConfig, num_classes: int, *, timed: bool = False) -> S
         times = _time(profile, survey)
         binning = bin_layers(survey, config.binning, config.superblocks, times.latency_ns)
     space = make_space(survey.seed, binning.superblocks, config.ratios, profile.channel_step)
+    size = space.estimate_size(config.random_seed)
     return SpaceView(
         survey.seed,
         binning_name(config.binning),
@@ -111,7 +114,8 @@ def view_space(config: RunConfig, num_classes: int, *, timed: bool = False) -> S
         binning.moved,
         times.unattributed_share if times else None,
         config.ratios,
-        space.size,
+        size.value,
+        None if size.exact else (size.low, size.high),
     )
 
 

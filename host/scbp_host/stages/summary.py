@@ -90,6 +90,8 @@ def summarise(store: Store, run_id: str, budgets: Budgets | None = None) -> Summ
         model=ModelRecord(factory=config.model, num_classes=len(data["class_names"]), input_shape=config.input_shape),
         data=DataRecord.model_validate({key: own for key, own in data.items() if key != "warnings"}),
         space_size=space["size"],
+        space_size_ci95=space.get("size_ci95"),
+        pool_size=space.get("pool_size"),
         superblocks=tuple(_superblock(block) for block in space["superblocks"]),
         binning=binning,
         seed=seed,

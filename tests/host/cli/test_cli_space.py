@@ -39,7 +39,8 @@ def test_the_json_has_every_layer_and_every_cost(show):
         "moved",
         "unattributed_share",
         "ratios",
-        "combinations",
+        "structures",
+        "structures_ci95",
     }
     assert (space["binning"], space["device"], space["unattributed_share"]) == ("macs", None, None)
     assert [block["name"] for block in space["superblocks"]] == [f"macs-{number}" for number in range(1, 7)]
@@ -55,7 +56,7 @@ def test_the_json_has_every_layer_and_every_cost(show):
     assert space["total"]["params"] == 11_181_642
     assert space["head"]["macs"] == 512 * 10
     assert space["moved"]
-    assert space["combinations"] == 4**6
+    assert space["structures"] == 4**6
 
 
 def test_latency_is_measured_where_it_is_asked_for(show):
@@ -83,8 +84,19 @@ def test_the_table_names_superblocks_layers_shares_and_what_moved(show):
     for text in ("params-1", "params-2", "layer4.1.conv1", "head", "100.0%"):
         assert text in out
     assert "moved: cut 1 for equal shares of params would be before" in out
-    assert "space: 4 combinations of 1, 0.5 over 2 superblocks" in out
+    assert "space: 4 networks of 1, 0.5 over 2 superblocks" in out
     assert " ms " not in out
+
+
+def test_ratios_may_be_a_set_as_text(show):
+    _, out, _ = show(*TINY, "--ratios", "non_increasing(1, 0.75, 0.5)", "--json")
+    space = json.loads(out)
+    blocks = len(space["superblocks"])
+    assert (space["structures"], space["structures_ci95"]) == ((blocks + 1) * (blocks + 2) // 2, None)
+    code, out, _ = show(*TINY, "--ratios", "where(product(1,.9,.8,.7,.6,.5,.4,.3,.2),max_params=5e6)")
+    assert code == 0
+    assert "space: about " in out
+    assert " networks of where(" in out
 
 
 def test_names_come_from_the_file(show, tmp_path):
@@ -103,6 +115,8 @@ def test_names_come_from_the_file(show, tmp_path):
         (("--superblocks", "3"), "--superblocks: expected with a binning by params, macs or latency only"),
         (("--by", "macs", "--superblocks", "1"), "--superblocks: expected to be greater than or equal to 2"),
         (("--model", "resnet81"), "did you mean 'resnet18'?"),
+        (("--ratios", "uniform(1, 2)"), "ratios: expected a ratio in (0, 1], got '2'"),
+        (("--ratios", "permutations(1, 0.5)"), "ratios: expected 4 ratios, one for each superblock"),
         (("--input-shape", "32"), "--input-shape: expected CxHxW"),
         (("--device", "nowhere"), "no device 'nowhere'"),
     ],

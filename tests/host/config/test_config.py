@@ -23,6 +23,8 @@ WRONG = [
     ("model = 5", "model", "valid string"),
     ("ratios = 0.5", "ratios", "tuple"),
     ("ratios = []", "ratios", "at least 1"),
+    ("ratios = ''", "ratios", "tuple"),
+    ("ratios = '  '", "ratios", "tuple"),
     ("ratios = [1.0, 0]", "ratios", "ratio in (0, 1]"),
     ("ratios = [1.5]", "ratios", "ratio in (0, 1]"),
     ("ratios = [nan]", "ratios", "ratio in (0, 1]"),
@@ -132,6 +134,14 @@ def test_a_memory_is_read_in_its_unit(text, megabytes):
 )
 def test_a_run_without_any_budget_may_lose_one_point(flags, points):
     assert config_of_flags(flags).accuracy_drop_points == points
+
+
+def test_ratios_may_be_a_set_as_text_whose_line_breaks_do_not_matter(write):
+    path = write('ratios = """\nuniform(1)\n  | uniform(0.5)\n"""')
+    assert load_config(path, {}).ratios == "uniform(1) | uniform(0.5)"
+    assert load_config(path, {}).identity() == config_of_flags({"ratios": "uniform(1) | uniform(0.5)"}).identity()
+    stored = json.loads(json.dumps(config_of_flags({"ratios": "uniform(1)"}).identity()))
+    assert RunConfig.model_validate(stored).ratios == "uniform(1)"
 
 
 def test_the_identity_leaves_the_output_folder_out_and_is_read_again(tmp_path):

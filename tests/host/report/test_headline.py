@@ -1,7 +1,7 @@
 import pytest
 
 from scbp_host.report import figures
-from scbp_host.report.headline import cards, verdict
+from scbp_host.report.headline import cards, searched, verdict
 
 
 def with_best(summary, **changes):
@@ -30,6 +30,28 @@ def test_the_verdict_says_speed_size_and_accuracy(summary):
 )
 def test_the_verdict_claims_no_more_than_was_measured(summary, changes, said):
     assert said in verdict(with_best(summary, **changes))
+
+
+@pytest.mark.parametrize(
+    ("size", "interval", "pool", "said"),
+    [
+        (256, None, None, "of 256 structures looked at"),
+        (256, None, 255, "of 256 structures looked at"),
+        (255, None, 255, "of 255 structures looked at"),
+        (10**12, None, 4096, "of 1,000,000,000,000 structures looked at, chosen from a uniform sample of 4,096"),
+        (
+            5000,
+            (4000, 6000),
+            4096,
+            "of about 5,000 (4,000 to 6,000) structures looked at, chosen from a uniform sample",
+        ),
+        (0, (0, 9), 3, "of about 0 (0 to 9) structures looked at, chosen from a uniform sample of 3"),
+    ],
+)
+def test_how_much_of_the_space_was_looked_at_is_said(summary, size, interval, pool, said):
+    own = summary.model_copy(update={"space_size": size, "space_size_ci95": interval, "pool_size": pool})
+    assert searched(own).startswith(f"{len(summary.candidates)} {said}")
+    assert ("sample" in searched(own)) == ("sample" in said)
 
 
 def test_no_best_and_the_seed_as_best_are_said(summary):

@@ -44,7 +44,7 @@ def test_a_resumed_run_has_the_superblocks_that_were_acknowledged(context, surve
 
 def test_a_run_begun_before_there_was_a_choice_keeps_its_stages(context, survey):
     stages = bin_by_stage(SPEC)
-    acknowledge_space(context().ledger, make_space(SPEC, stages, (1.0, 0.5), 8))
+    acknowledge_space(context().ledger, make_space(SPEC, stages, (1.0, 0.5), 8), (), 0)
     assert acknowledge_superblocks(context(binning="macs", superblocks=5), survey) == stages
 
 
