@@ -71,7 +71,7 @@ def points(space: SearchSpace, count: int, random_seed: int) -> list[Candidate]:
     seed = space.candidate([1.0] * len(space.superblocks))
     found: dict[str, Candidate] = {}
     while len(found) < count:
-        own = space.candidate([draw.choice(ratios) for ratios in space.ratio_sets])
+        own = space.candidate([draw.choice(ratios) for ratios in space.alphabets])
         if own.structure_id != seed.structure_id:
             found[own.structure_id] = own
     return list(found.values())
