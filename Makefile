@@ -24,6 +24,7 @@ check: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python tests/bench/demo.py --json docs/bench/demo.json --keep .bench
 	$(BIN)/python tests/bench/latency_model.py .bench/*/scbp.sqlite --json docs/bench/latency_model.json
+	$(BIN)/python tests/bench/space_scale.py --json docs/bench/space_scale.json
 	$(BIN)/python tests/bench/repeatability.py --json docs/bench/repeatability.json
 
 # Debian splits ensurepip off into python3-venv: installed by root, named to everybody else.

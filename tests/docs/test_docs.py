@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import shlex
 import tomllib
@@ -239,6 +240,20 @@ def ratio_texts() -> list[str]:
 def test_every_set_of_ratios_is_one_that_the_program_reads(text: str) -> None:
     figures = {name: lambda ratios: 1e6 * sum(ratios) for name in ("params", "macs")}
     assert parse_ratio_set(text, 4, figures).estimate_size().value > 0
+
+
+def size_rows() -> list[list[str]]:
+    _, _, rest = SPACE.read_text(encoding="utf-8").partition("<!-- space_scale -->")
+    lines = [line for line in rest.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+def test_the_table_of_sizes_is_what_was_measured() -> None:
+    rows = json.loads((ROOT / "docs" / "bench" / "space_scale.json").read_text(encoding="utf-8"))["rows"]
+    stated = [row[0:1] + row[2:] for row in size_rows()]
+    times = ("count_s", "sample_s", "iterate_s")
+    measured = [[own["set"], *(f"{1e3 * own[name]:.1f} ms" for name in times)] for own in rows]
+    assert stated == [[*own, f"{row['peak_bytes'] / 1e6:.1f} MB"] for own, row in zip(measured, rows, strict=True)]
 
 
 def test_the_examples_in_python_do_what_they_say() -> None:

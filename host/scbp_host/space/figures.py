@@ -1,14 +1,13 @@
 """Parameters and MACs of every point of a space without building it: what a filter asks of thousands of candidates.
 
-Each side of each weight is an affine function of the channel groups' widths: the seed's side, plus for every group a
-slope times the channels that went. Narrowing one group at a time shows the slopes; a network narrowed everywhere at
-once proves them.
+Each side of each weight is an affine function of the channel groups' widths: the seed's side, less a share of what
+each group lost. The shares are those that :func:`scbp_host.space.slices.carve` narrows by.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, lru_cache
 
 import numpy as np
@@ -16,13 +15,14 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from scbp_host.domain.candidate import Candidate, ChannelGroup, SeedSpec, Superblock
-from scbp_host.errors import ModelError
-from scbp_host.space.cost import Cost, cost
-from scbp_host.space.derive import derive
+from scbp_host.domain.candidate import ChannelGroup, SeedSpec, Superblock
+from scbp_host.space.cost import Cost
+from scbp_host.space.coupling import Coupling, couple
+from scbp_host.space.labels import Axis
 from scbp_host.space.ratio_sets import Ratios
 from scbp_host.space.ratio_sets.expression import Figure
 from scbp_host.space.ratios import block_widths
+from scbp_host.space.seeds import build_seed
 
 Array = NDArray[np.float64]
 
@@ -31,16 +31,12 @@ _REMEMBERED = 65_536
 
 
 def structure_figures(seed: SeedSpec, superblocks: Sequence[Superblock], channel_step: int) -> Mapping[str, Figure]:
-    """Return ``params`` and ``macs`` as functions of a ratio tuple; the network is looked at on the first call.
-
-    Raises:
-        ModelError: (on the first call) the sides of a weight do not follow the widths.
-    """
+    """Return ``params`` and ``macs`` as functions of a ratio tuple; the seed is built on the first call."""
     groups = [group for block in superblocks for group in block.groups]
 
     @cache
     def table() -> CostTable:
-        return CostTable(seed, groups, channel_step)
+        return CostTable(seed, groups)
 
     @lru_cache(_REMEMBERED)
     def of(ratios: Ratios) -> Cost:
@@ -55,26 +51,20 @@ class CostTable:
 
     Args:
         seed: what they are derived from.
-        groups: its channel groups.
-        channel_step: of the widths that will be asked for.
-
-    Raises:
-        ModelError: the sides of a weight do not follow the widths.
+        groups: its channel groups, in the order in which widths will be given.
     """
 
-    def __init__(self, seed: SeedSpec, groups: Sequence[ChannelGroup], channel_step: int) -> None:
+    def __init__(self, seed: SeedSpec, groups: Sequence[ChannelGroup]) -> None:
+        module = build_seed(seed, random_seed=0)
+        coupling = couple(module, seed.input_shape)
+        columns = {group.name: column for column, group in enumerate(groups)}
         self._full = np.asarray([group.channels for group in groups], dtype=np.float64)
-        steps = [min(group.width_step(channel_step), group.channels) for group in groups]
-        whole = derive(Candidate(seed, (), ()))
-        self._sides, self._starts = _sides(whole)
-        self._positions = _positions(whole, seed.input_shape)
-        self._slopes = np.zeros((len(self._sides), len(groups)))
-        for column, (group, step) in enumerate(zip(groups, steps, strict=True)):
-            # A group of one step cannot be narrowed, so its slope is never asked for.
-            if group.channels > step:
-                narrowed, _ = _sides(derive(Candidate(seed, (), ((group.name, group.channels - step),))))
-                self._slopes[:, column] = (self._sides - narrowed) / step
-        self._prove(seed, groups, steps)
+        sides = [_side(coupling, axis, size, columns) for axis, size in _axes(module)]
+        self._sides = np.asarray([size for size, _ in sides], dtype=np.float64)
+        self._slopes = np.stack([slopes for _, slopes in sides])
+        ranks = [max(parameter.ndim, 1) for parameter in module.parameters()]
+        self._starts = np.cumsum([0, *ranks[:-1]])
+        self._positions = _positions(module, seed.input_shape)
 
     def cost(self, widths: Sequence[int]) -> Cost:
         """Return the cost of the network with these widths, one for each group."""
@@ -82,24 +72,24 @@ class CostTable:
         sizes = np.multiply.reduceat(sides, self._starts)
         return Cost(int(sizes.sum()), int(sizes @ self._positions))
 
-    def _prove(self, seed: SeedSpec, groups: Sequence[ChannelGroup], steps: Sequence[int]) -> None:
-        narrowest = derive(
-            Candidate(seed, (), tuple((group.name, step) for group, step in zip(groups, steps, strict=True)))
-        )
-        counted, expected = cost(narrowest, seed.input_shape), self.cost(steps)
-        if counted != expected:
-            raise ModelError(
-                f"{seed.factory}: has weights whose sizes do not follow its channel widths "
-                f"(expected {expected.params} parameters, counted {counted.params})",
-                "leave params and macs out of the filters of this space",
-            )
+
+def _axes(module: nn.Module) -> Iterator[tuple[Axis, int]]:
+    """Yield every axis of every parameter with its length; a scalar has one of length 1."""
+    for name, parameter in module.named_parameters():
+        for axis, size in enumerate(tuple(parameter.shape) or (1,)):
+            yield (name, axis), size
 
 
-def _sides(module: nn.Module) -> tuple[Array, NDArray[np.intp]]:
-    """Return all sides of all parameters in one array, and where each parameter begins; a scalar has one side of 1."""
-    shapes = [tuple(parameter.shape) or (1,) for parameter in module.parameters()]
-    starts = np.cumsum([0, *(len(shape) for shape in shapes[:-1])])
-    return np.asarray([side for shape in shapes for side in shape], dtype=np.float64), starts
+def _side(coupling: Coupling, axis: Axis, size: int, columns: Mapping[str, int]) -> tuple[int, Array]:
+    """Return an axis's length in the seed, and how much of it goes with one channel of each group."""
+    slopes = np.zeros(len(columns))
+    if axis in coupling.found.ledger.axes:
+        shares, counts = np.unique(coupling.shares[coupling.atoms(axis)], return_counts=True)
+        for share, count in zip(shares.tolist(), counts.tolist(), strict=True):
+            if share in coupling.groups:
+                group = coupling.groups[share].group
+                slopes[columns[group.name]] = count / group.channels
+    return size, slopes
 
 
 def _positions(module: nn.Module, input_shape: tuple[int, int, int]) -> Array:
