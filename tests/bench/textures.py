@@ -16,19 +16,22 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from scbp_host.domain.candidate import Candidate, SeedSpec
-from scbp_host.space.derive import derive
+from scbp_host.config import RunConfig
+from scbp_host.space.initial import from_scratch
+from scbp_host.space.ratios import SearchSpace
 from scbp_host.space.seeds import Module, build_seed, seed_spec
-from scbp_host.stages.space import make_space
+from scbp_host.space.superblocks import bin_by_stage
+from scbp_host.stages.inheritance import Inheritance
+from scbp_host.stages.recipes import candidate_recipe, seed_recipe
 from scbp_host.tasks.base import Task
 from scbp_host.tasks.datasets import load_task
 from scbp_host.training.distillation import RememberingTeacher
 from scbp_host.training.inference import evaluate
-from scbp_host.training.recipe import CANDIDATE_RECIPE, SEED_RECIPE, Recipe
+from scbp_host.training.recipe import Recipe
 from scbp_host.training.trainer import TrainResult, train
 
 INPUT_SHAPE = (3, 32, 32)
-RATIO = 0.25
+RATIO, CHANNEL_STEP = 0.25, 8
 AIM_POINTS = 5.0
 
 
@@ -50,13 +53,16 @@ def compare(random_seed: int) -> dict[str, Any]:
     """Train seed and quarters, and return their figures in percent of the test split."""
     task = load_task("textures", INPUT_SHAPE)
     spec = seed_spec("resnet18", len(task.class_names), INPUT_SHAPE)
-    quarter = _uniform(spec, RATIO)
-    seed, scratch = build_seed(spec, random_seed), derive(quarter, build_seed(spec, random_seed))
+    space = SearchSpace.uniform(spec, bin_by_stage(spec), (RATIO,), CHANNEL_STEP)
+    quarter = space.candidate((RATIO,) * len(space.superblocks))
+    config = RunConfig(data="textures", random_seed=random_seed)
+    seed = build_seed(spec, random_seed)
     figures = {"random_seed": random_seed, "split_sha256": task.split_sha256}
-    figures |= _trained("seed", seed, task, SEED_RECIPE, random_seed)
-    figures |= _trained("quarter_from_scratch", scratch, task, SEED_RECIPE, random_seed)
-    inherited = derive(quarter, seed)
-    return figures | _trained("quarter_inherited", inherited, task, CANDIDATE_RECIPE, random_seed, seed)
+    figures |= _trained("seed", seed, task, seed_recipe(config), random_seed)
+    scratch = from_scratch(quarter, random_seed)
+    figures |= _trained("quarter_from_scratch", scratch, task, seed_recipe(config), random_seed)
+    inherited = Inheritance(config, task, spec, seed).start(quarter)
+    return figures | _trained("quarter_inherited", inherited, task, candidate_recipe(config), random_seed, seed)
 
 
 def _trained(
@@ -72,11 +78,6 @@ def _trained(
             "seconds": round(result.seconds, 1),
         }
     }
-
-
-def _uniform(spec: SeedSpec, ratio: float) -> Candidate:
-    space = make_space(spec, (ratio,), 8)
-    return space.candidate((ratio,) * len(space.superblocks))
 
 
 def _known(path: Path) -> list[dict[str, Any]]:
