@@ -76,6 +76,7 @@ Binning = Annotated[BinningMethod | Mapping[str, tuple[str, ...]], BeforeValidat
 Milliseconds = Annotated[float | None, _reads("ms"), _writes("ms")]
 Megabytes = Annotated[float | None, _reads("MB"), _writes("MB")]
 Augment = Literal["none", "shift", "crop-flip", "resized-crop-flip"]
+Accuracy = Literal["importance", "supernet"]
 Init = Literal["inherited", "from-scratch"]
 Importance = Literal["l1", "l2", "bn-scale", "taylor", "random"]
 Ratio = Annotated[float, BeforeValidator(lambda value: _ratio(value) if isinstance(value, int | float) else value)]
@@ -107,6 +108,9 @@ class RunConfig(BaseModel):
         rounds: propose, measure, train; each learns from what the rounds before it measured.
         seed_epochs: epochs of the seed's training; None takes the recipe's.
         epochs: epochs of a candidate's training; None takes the recipe's.
+        accuracy: what accuracy is guessed by before anything is trained: the importance that channels keep, or a
+            slimmable seed, trained for that.
+        supernet_epochs: epochs of the slimmable seed's training; None takes the recipe's.
         init: what a candidate's training starts from: the seed's weights, or fresh ones.
         importance: which of the seed's channels a candidate inherits; see ``space/importance.py``.
         distill: whether candidates learn from the seed's answers beside the labels.
@@ -139,6 +143,8 @@ class RunConfig(BaseModel):
     rounds: int = Field(2, ge=1)
     seed_epochs: int | None = Field(None, ge=1)
     epochs: int | None = Field(None, ge=1)
+    accuracy: Accuracy = "importance"
+    supernet_epochs: int | None = Field(None, ge=1)
     init: Init = "inherited"
     importance: Importance = "l1"
     distill: bool = True

@@ -24,7 +24,7 @@ from scbp_host.measuring.session import MeasureSettings
 from scbp_host.profiles import load_profile
 from scbp_host.report import Summary, write_html, write_summary
 from scbp_host.search.base import Limits, Proposal, Purpose, Strategy
-from scbp_host.search.one_shot import OneShotSearch, importance_kept, relative_widths
+from scbp_host.search.one_shot import OneShotSearch, relative_widths
 from scbp_host.space.ratios import SearchSpace
 from scbp_host.space.seeds import build_seed, load_weights, require_classifier, seed_spec
 from scbp_host.space.survey import survey_seed
@@ -32,6 +32,7 @@ from scbp_host.stages.artifacts import Artifacts
 from scbp_host.stages.binning import acknowledge_superblocks, bin_offline
 from scbp_host.stages.candidates import CandidateTrainer
 from scbp_host.stages.context import RunContext
+from scbp_host.stages.foresight import Foresight, make_foresight
 from scbp_host.stages.inheritance import Inheritance
 from scbp_host.stages.ledger import Ledger, Payload
 from scbp_host.stages.records import MB, PROPOSE, TRAIN, Standing, rank
@@ -124,17 +125,19 @@ class _Loop:
             trainer = CandidateTrainer(self._context.config, self._context.task, module, inheritance)
             trainings = Trainings(self._context, self._seed, trainer)
             self._measure_seed(trainings)
+            foresight = make_foresight(self._context, self._seed, self._pool, module, inheritance)
+            foresight.prepare()
         for number in range(1, self._context.config.rounds + 1):
-            self._round(number, trainings, inheritance)
+            self._round(number, trainings, foresight)
         with self._stage("test"):
             self._report_test(trainings)
 
-    def _round(self, number: int, trainings: Trainings, inheritance: Inheritance) -> None:
+    def _round(self, number: int, trainings: Trainings, foresight: Foresight) -> None:
         if number == 1:
             with self._stage("measure"):
-                spread = self._propose(number, Purpose.MEASURE, self._context.config.measure, inheritance)
+                spread = self._propose(number, Purpose.MEASURE, self._context.config.measure, foresight)
                 self._structures.measure(spread, "spread", "measure a spread of the space, untrained")
-        chosen = self._propose(number, Purpose.TRAIN, self._context.config.train, inheritance)
+        chosen = self._propose(number, Purpose.TRAIN, self._context.config.train, foresight)
         with self._stage("measure"):
             measured = self._structures.measure(
                 chosen, f"round-{number}", f"round {number}: measure what is to be trained"
@@ -159,21 +162,24 @@ class _Loop:
                 raise UsageError(f"the seed cannot be measured: {outcome.message}", outcome.hint)
         listen(Progress("verify", 2))
 
-    def _propose(self, number: int, purpose: Purpose, count: int, inheritance: Inheritance) -> list[Candidate]:
+    def _propose(self, number: int, purpose: Purpose, count: int, foresight: Foresight) -> list[Candidate]:
         def compute() -> Payload:
-            return _proposal_payload(number, self._strategy(inheritance).propose(purpose, count))
+            if purpose is Purpose.TRAIN:
+                foresight.refine(lambda more: self._strategy(foresight).propose(purpose, more).candidates, count)
+            return _proposal_payload(number, self._strategy(foresight).propose(purpose, count))
 
         payload = self._context.ledger.must(PROPOSE, f"round-{number}-{purpose}", compute)
         return [Candidate.from_json(data) for data in payload["candidates"]]
 
-    def _strategy(self, inheritance: Inheritance) -> Strategy:
+    def _strategy(self, foresight: Foresight) -> Strategy:
         """Return the search with everything observed so far; a resumed run comes to the same."""
         standing = self._standing()
         superblocks = [{group.name: group.channels for group in block.groups} for block in self._space.superblocks]
+        widths = relative_widths(self._pool, superblocks)
         strategy = OneShotSearch(
             self._pool,
-            relative_widths(self._pool, superblocks),
-            importance_kept(self._pool, inheritance.shares()),
+            widths,
+            foresight.prior(widths),
             _limits(self._context.config, standing),
             standing.seed.val_top1 or 0.0,
             self._context.config.random_seed,

@@ -53,6 +53,10 @@ def run(
     distill: Annotated[bool | None, typer.Option(help="Learn from the seed's answers beside the labels.")] = None,
     distill_temperature: Annotated[float | None, typer.Option(help="Softens both answers (4).")] = None,
     distill_weight: Annotated[float | None, typer.Option(help="The seed's share of the loss (0.5).")] = None,
+    accuracy: Annotated[
+        str | None, typer.Option(help="Guess accuracies by importance, or by a slimmable seed: supernet.")
+    ] = None,
+    supernet_epochs: Annotated[int | None, typer.Option(help="Epochs of the slimmable seed's training.")] = None,
     halving: Annotated[
         int | None, typer.Option(help="Drop the worse half after so many epochs, and each time they have doubled.")
     ] = None,
@@ -89,6 +93,8 @@ def run(
         "distill": distill,
         "distill_temperature": distill_temperature,
         "distill_weight": distill_weight,
+        "accuracy": accuracy,
+        "supernet_epochs": supernet_epochs,
         "halving": halving,
         "train_workers": train_workers,
         "compile": compile,

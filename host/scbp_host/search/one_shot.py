@@ -9,19 +9,19 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
-from sklearn.linear_model import BayesianRidge
 
 from scbp_host.domain.candidate import Candidate
 from scbp_host.domain.measurement import Interval
 from scbp_host.latency.additive import AdditiveModel
 from scbp_host.latency.pairing import PairedLatencies, fit_paired
+from scbp_host.search.accuracy import AccuracyPrior
 from scbp_host.search.base import Limits, Observation, Proposal, Purpose
 from scbp_host.search.design import maximin
 
 Array = NDArray[np.float64]
 T = TypeVar("T")
 
-# An accuracy model of fewer trainings than this knows less than the importance that survives.
+# An accuracy model of fewer trainings than this knows less than the guess.
 MIN_TRAININGS = 4
 # Of so many times more than asked for, the first proposals under a latency budget are a spread.
 SHORTLIST = 4
@@ -41,13 +41,12 @@ class _Forecast:
 class OneShotSearch:
     """Proposes from a finite pool of structures.
 
-    Before anything is trained, a structure's accuracy is guessed from the share of the seed's L1 importance that its
-    channels keep; afterwards a Bayesian ridge regression on the widths takes over.
+    Before anything is trained, a structure's accuracy is guessed; afterwards what was trained teaches the rest.
 
     Args:
         pool: every structure of the space, once.
         widths: ``(n_pool, n_superblocks)`` channels kept / the seed's channels, for each superblock.
-        importance_kept: ``(n_pool,)`` share of the seed's importance that survives, in (0, 1].
+        prior: the guesses, and what accuracy is learned from.
         limits: the budgets.
         seed_val_top1: the seed's validation accuracy.
         random_seed: where the spread begins.
@@ -57,14 +56,14 @@ class OneShotSearch:
         self,
         pool: Sequence[Candidate],
         widths: Array,
-        importance_kept: Array,
+        prior: AccuracyPrior,
         limits: Limits,
         seed_val_top1: float,
         random_seed: int,
     ) -> None:
         self._pool = tuple(pool)
         self._widths = widths
-        self._importance_kept = importance_kept
+        self._prior = prior
         self._limits = limits
         self._seed_val_top1 = seed_val_top1
         self._random_seed = random_seed
@@ -136,15 +135,12 @@ class OneShotSearch:
         return intervals
 
     def _accuracy(self) -> tuple[Array, Array | None]:
-        """Return expected accuracies (or, before there are trainings, the importance kept) and their deviations."""
+        """Return expected accuracies (or, before there are trainings, the guesses) and their deviations."""
         trained = self._trained_rows()
         if len(trained) < MIN_TRAININGS:
-            return self._importance_kept, None
-        features = np.log2(self._widths)
-        rows = np.concatenate([features[trained], np.zeros((1, features.shape[1]))])
-        values = [_known(self._seen[row].val_top1) for row in trained] + [self._seed_val_top1]
-        expected, std = BayesianRidge().fit(rows, np.asarray(values)).predict(features, return_std=True)
-        return expected, np.maximum(std, 1e-4)
+            return self._prior.guess, None
+        top1 = [_known(self._seen[row].val_top1) for row in trained]
+        return self._prior.posterior(trained, top1, self._seed_val_top1)
 
     def _plausible(self, forecast: _Forecast) -> list[int]:
         """Return the rows that can be on the front within the limits, as far as the intervals tell."""

@@ -34,9 +34,15 @@ class Artifacts:
         """Return where an unfinished training keeps its state."""
         return self.of(structure_id) / CHECKPOINT_FILE
 
-    def save_module(self, candidate: Candidate, module: Module) -> str:
-        """Write candidate.json and weights.safetensors; return the weights' SHA-256."""
-        folder = self.of(candidate.structure_id)
+    def save_module(self, candidate: Candidate, module: Module, name: str | None = None) -> str:
+        """Write candidate.json and weights.safetensors; return the weights' SHA-256.
+
+        Args:
+            candidate: which.
+            module: its network.
+            name: what to keep it under; None takes the structure's id.
+        """
+        folder = self.of(name or candidate.structure_id)
         save_candidate(folder, candidate, module)
         for name in (CANDIDATE_FILE, WEIGHTS_FILE):
             _sync(folder / name)

@@ -6,11 +6,17 @@ from dataclasses import replace
 
 from scbp_host.config import RunConfig
 from scbp_host.training.recipe import CANDIDATE_RECIPE, SEED_RECIPE, Recipe
+from scbp_host.training.supernet import SUPERNET_RECIPE
 
 
 def seed_recipe(config: RunConfig) -> Recipe:
     """Return how the seed is trained."""
     return replace(SEED_RECIPE, epochs=config.seed_epochs or SEED_RECIPE.epochs, compile=config.compile)
+
+
+def supernet_recipe(config: RunConfig) -> Recipe:
+    """Return how the slimmable seed is trained; not compiled, since every step runs other networks."""
+    return replace(SUPERNET_RECIPE, epochs=config.supernet_epochs or SUPERNET_RECIPE.epochs)
 
 
 def candidate_recipe(config: RunConfig) -> Recipe:
