@@ -135,6 +135,14 @@ def test_halves_of_a_channel_axis_shrink_in_proportion() -> None:
     assert located.group.width_step(8) == 16
 
 
+def test_what_is_split_apart_behind_a_shuffle_shrinks_in_proportion() -> None:
+    """Each unit passes half of what all units before it made: with free widths, halves would be other channels."""
+    module = build_seed(seed_spec("shufflenet_v2_x0_5", 10, (3, 64, 64)), random_seed=0)
+    groups = {located.group.name: located.group for located in coupled_groups(module, (3, 64, 64))}
+    made = {f"stage2.{unit}.branch2.5" for unit in range(4)}
+    assert made < set(groups["stage2.0.branch1.2"].layers)
+
+
 def test_a_pixel_shuffle_takes_four_channels_for_one() -> None:
     class Upscale(Net):
         def __init__(self) -> None:
