@@ -22,6 +22,16 @@ from onnx import TensorProto, helper, numpy_helper
 
 _START_S = 20.0
 
+# Workers take whole files in this order (`make test`): one that takes minutes must not be the last to begin.
+_LONGEST_FIRST = (
+    "test_any_cnn.py",
+    "test_pipeline.py",
+    "test_wheel.py",
+    "test_resume.py",
+    "test_resume_training.py",
+    "test_training_pool.py",
+)
+
 _SSHD_CONFIG = """\
 ListenAddress 127.0.0.1
 HostKey {folder}/host_ed25519
@@ -34,6 +44,21 @@ UsePAM no
 PidFile none
 Subsystem sftp internal-sftp
 """
+
+
+def pytest_configure() -> None:
+    """One thread for torch in here and in what is started from here.
+
+    Small networks gain nothing from a second one and lose much where another test wants the core; and the last bits of
+    sums depend on the number of threads. torch reads it once, when the first test file imports it.
+    """
+    os.environ["OMP_NUM_THREADS"] = "1"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first; the others stay as they are."""
+    rank = {name: number for number, name in enumerate(_LONGEST_FIRST)}
+    items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
 
 
 @dataclass(frozen=True)

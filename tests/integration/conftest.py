@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 
 from scbp_host.config import RunConfig
 from scbp_host.measuring.session import MeasureSettings
@@ -17,16 +16,6 @@ from scbp_host.measuring.session import MeasureSettings
 HERE = Path(__file__).parent
 
 QUICK = MeasureSettings(loads=2, blocks=4, block_s=0.002, warmup_s=0.005, solo_runs=2)
-
-
-@pytest.fixture(autouse=True)
-def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """One thread: so small a network gains nothing from a second, and loses much where another test wants the core."""
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 
 from scbp_host.config import RunConfig
 from scbp_host.domain.candidate import Candidate, SeedSpec
@@ -35,14 +34,6 @@ CONFIG = RunConfig(model="tiny_seed:factory", input_shape=SHAPE, epochs=EPOCHS, 
 
 class Interrupted(Exception):
     """Somebody pulled the plug."""
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
