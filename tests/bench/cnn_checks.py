@@ -26,6 +26,7 @@ from scbp_host.export.parity import MAX_RELATIVE_DIFFERENCE, Parity, check_parit
 from scbp_host.profiles import load_profile
 from scbp_host.space.cost import cost
 from scbp_host.space.derive import CANDIDATE_FILE, WEIGHTS_FILE, rebuild, save_candidate
+from scbp_host.space.narrowing import BLANK
 from scbp_host.space.ratios import SearchSpace
 from scbp_host.space.seeds import build_seed
 from scbp_host.space.slices import Carving, carve
@@ -157,7 +158,9 @@ class NormOfKept(nn.Module):
 
 def _positions(carving: Carving, name: str, tensor: torch.Tensor) -> Sequence[torch.Tensor]:
     axes = carving.slices[name].axes
-    kept = [torch.arange(size) if own is None else own for own, size in zip(axes, tensor.shape, strict=True)]
+    kept = [
+        torch.arange(size) if own is None else own[own != BLANK] for own, size in zip(axes, tensor.shape, strict=True)
+    ]
     return torch.meshgrid(*kept, indexing="ij") if len(kept) > 1 else kept
 
 

@@ -132,8 +132,8 @@ def couple(
         type(module).__name__,
         traced.found,
         traced.outputs,
-        _components(ledger.size, ledger.links),
-        _components(ledger.size, ledger.links + ledger.ties),
+        _components(ledger.size, [*ledger.links, *ledger.reads]),
+        _components(ledger.size, [*ledger.links, *ledger.reads, *ledger.ties]),
         tuple(owners[name] for name in traced.found.resolutions if name in owners),
     )
 

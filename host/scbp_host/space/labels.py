@@ -32,6 +32,8 @@ class Ledger:
         axes: for each axis seen, its first atom and its length.
         size: the number of atoms, FIXED included.
         links: arrays of shape (n, 2) whose rows are two atoms that are one channel.
+        reads: the same, where the second atom is a filter's entry for the first: a zero there reads nothing.
+        readers: the axes of those filters.
         orders: arrays of shape (n, 2) whose rows are atoms that meet without being one channel: a grouped
             convolution's filters and what each of them reads.
         ties: arrays of shape (n, 2) whose rows are atoms of channels that may shrink in proportion only.
@@ -40,6 +42,8 @@ class Ledger:
     axes: dict[Axis, tuple[int, int]] = field(default_factory=dict)
     size: int = 1
     links: list[Atoms] = field(default_factory=list)
+    reads: list[Atoms] = field(default_factory=list)
+    readers: set[Axis] = field(default_factory=set)
     orders: list[Atoms] = field(default_factory=list)
     ties: list[Atoms] = field(default_factory=list)
 
@@ -55,7 +59,13 @@ class Ledger:
 
     def link(self, one: Labels, other: Labels) -> None:
         """Record that these are the same channels, element by element, broadcast against each other."""
-        self.links.append(_pairs(one, other))
+        pairs = _pairs(one, other)
+        self.links.append(pairs[pairs[:, 0] != pairs[:, 1]])
+
+    def read(self, channels: Labels, taken: Labels, axis: Axis) -> None:
+        """Record that every filter has an entry for each of these channels, ``taken`` along ``axis`` of a weight."""
+        self.reads.append(_pairs(channels, taken))
+        self.readers.add(axis)
 
     def order(self, one: Labels, other: Labels) -> None:
         """Record who meets whom where that does not make them one channel."""

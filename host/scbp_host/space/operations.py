@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch.utils._pytree import tree_leaves
 
-from scbp_host.space.labels import Labels, Ledger, plain
+from scbp_host.space.labels import Axis, Labels, Ledger, plain
 
 
 @dataclass
@@ -94,6 +94,10 @@ class Operation:
         if not isinstance(tensor, torch.Tensor) or id(tensor) not in self.found.names:
             return None
         return self.found.ledger.axis(self.found.names[id(tensor)], axis, tensor.shape[axis])
+
+    def axis_of(self, name: str, axis: int) -> Axis:
+        """Return how the ledger calls one axis of an argument that is a parameter or buffer."""
+        return self.found.names[id(self.arguments[name])], axis
 
     def shape(self, atoms: Labels, axis: int, ndim: int) -> Labels:
         """Return labels of rank ``ndim`` with these atoms along one axis."""

@@ -31,7 +31,7 @@ def convolution(op: Operation) -> Labels:
         op.freeze("a convolution whose weight is computed, or a transposed one in groups")
         return plain(tensor.ndim)
     if groups == 1 and op.found.names[id(weight)] not in (op.found.decided or ()):
-        op.found.ledger.link(read, taken)
+        op.found.ledger.read(read, taken, op.axis_of("weight", int(not transposed)))
         _keep_heads(op, made)
     else:
         _grouped(op, read.reshape(groups, -1), taken, made.reshape(groups, -1))
@@ -82,7 +82,7 @@ def linear(op: Operation) -> Labels:
     if made is None or taken is None:
         op.freeze("a linear layer whose weight is computed")
         return plain(tensor.ndim)
-    op.found.ledger.link(read, taken)
+    op.found.ledger.read(read, taken, op.axis_of("weight", 1))
     _keep_heads(op, made)
     _link_bias(op, made)
     if tensor.ndim == 4:

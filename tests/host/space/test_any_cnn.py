@@ -15,8 +15,10 @@ import pytest
 import torch
 from torch import nn
 
+from scbp_host.domain.candidate import Candidate
 from scbp_host.errors import ModelError
 from scbp_host.space.derive import derive, save_candidate
+from scbp_host.space.narrowing import BLANK
 from scbp_host.space.ratios import SearchSpace
 from scbp_host.space.seeds import build_seed, seed_names, seed_spec
 from scbp_host.space.slices import carve
@@ -75,6 +77,19 @@ def test_the_masked_seed_sees_a_channel_that_is_coupled_to_a_wrong_one() -> None
         weight[:, :2] = weight[:, :2].flip(1)
     with pytest.raises(AssertionError, match="masked seed and candidate differ"):
         cnn_checks.check_masking(space.seed, source, carving)
+
+
+# Of 48 channels that are shuffled eight times, 24 want a way through the blocks that none of the 48 goes.
+@pytest.mark.parametrize(("width", "unread"), [(8, False), (16, False), (24, True), (32, True), (40, False)])
+def test_a_channel_that_a_shuffle_leads_another_way_than_in_the_seed_begins_unread(width: int, unread: bool) -> None:
+    spec = seed_spec("shufflenet_v2_x0_5", 10, (3, 32, 32))
+    source = cnn_checks.restless(spec, random_seed=1)
+    carving = carve(Candidate(spec, (), (("stage3.0.branch1.2", width),)), source)
+    cnn_checks.check_masking(spec, source, carving)
+    axes = {name: part.axes for name, part in carving.slices.items()}
+    blank = {name for name, own in axes.items() if any(bool((kept == BLANK).any()) for kept in own if kept is not None)}
+    assert bool(blank) is unread
+    assert all(re.fullmatch(r"stage3\.\d\.branch2\.0\.weight", name) for name in blank), "only filters that read"
 
 
 @pytest.mark.parametrize(

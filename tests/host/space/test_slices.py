@@ -8,12 +8,12 @@ from torch import nn
 
 from scbp_host.domain.candidate import Candidate
 from scbp_host.errors import ModelError
-from scbp_host.space import slices
 from scbp_host.space.coupling import Coupling
 from scbp_host.space.derive import derive
+from scbp_host.space.narrowing import Kept, Narrowing
 from scbp_host.space.ratios import SearchSpace
 from scbp_host.space.seeds import build_seed, seed_spec
-from scbp_host.space.slices import carve
+from scbp_host.space.slices import Slice, carve
 from scbp_host.space.superblocks import bin_by_stage
 
 RATIOS = (0.5, 0.75, 0.25, 1.0)
@@ -80,6 +80,15 @@ def test_a_gradient_through_a_slice_reaches_the_entries_kept_and_no_other() -> N
     assert torch.equal(parameter[parameter.grad > 0], kept.flatten())
 
 
+def test_a_blank_is_zero_and_has_no_gradient() -> None:
+    tensor = torch.arange(6.0).reshape(2, 3).requires_grad_()
+    part = Slice((None, torch.tensor([2, -1])))(tensor)
+    assert part.tolist() == [[2.0, 0.0], [5.0, 0.0]]
+    part.sum().backward()
+    assert tensor.grad is not None
+    assert tensor.grad.tolist() == [[0.0, 0.0, 1.0], [0.0, 0.0, 1.0]]
+
+
 @pytest.mark.parametrize("factory", ["resnet18", "shufflenet_v2_x0_5", "resnext50_32x4d"])
 def test_a_part_whose_channels_do_not_belong_together_is_an_error_never_a_wrong_network(
     factory: str, monkeypatch: pytest.MonkeyPatch
@@ -87,14 +96,14 @@ def test_a_part_whose_channels_do_not_belong_together_is_an_error_never_a_wrong_
     """Let one tensor keep its channels in another order than what it is coupled to."""
     candidate = candidate_of(factory)
     source = trained(candidate)
-    right = slices._Narrowing.kept
+    right = Narrowing.kept
 
-    def shifted(self: slices._Narrowing, narrow: Coupling, scores: NDArray[np.float64]) -> slices.Kept:
+    def shifted(self: Narrowing, narrow: Coupling, scores: NDArray[np.float64]) -> Kept:
         kept = dict(right(self, narrow, scores))
         axis = next(axis for axis, own in reversed(kept.items()) if len(own) > 1 and axis[0].endswith("running_var"))
         return {**kept, axis: np.roll(kept[axis], 1)}
 
-    monkeypatch.setattr(slices._Narrowing, "kept", shifted)
+    monkeypatch.setattr(Narrowing, "kept", shifted)
     with pytest.raises(ModelError, match="channels meet that do not meet in the seed"):
         carve(candidate, source)
 
