@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from scbp_host.domain.candidate import Candidate
+from scbp_host.domain.candidate import Candidate, SeedSpec
 from scbp_host.errors import ModelError
 from scbp_host.space.coupling import Coupling, couple
 from scbp_host.space.importance import Scores, channel_scores
@@ -68,16 +68,33 @@ def carve(candidate: Candidate, source: nn.Module | None = None, scores: Scores 
             Never a wrong network.
     """
     spec = candidate.seed
-    given = source is not None
-    source = build_seed(spec, random_seed=0) if source is None else source
-    seed = couple(source, spec.input_shape)
-    if scores is None:
-        scores = channel_scores(source, spec) if given else {}
-    narrowing = Narrowing(seed, _shares_kept(seed, candidate), f"{spec.factory} {candidate.structure_id}")
-    narrow = narrowing.coupled(source, spec.input_shape)
-    kept = narrowing.kept(narrow, _of_classes(seed, scores))
-    narrowing.prove(narrow, kept)
-    return _carved(source, kept, seed.found.by_whole_groups)
+    if source is None:
+        return Carver(build_seed(spec, random_seed=0), spec, scores or {}).carve(candidate)
+    return Carver(source, spec, channel_scores(source, spec) if scores is None else scores).carve(candidate)
+
+
+class Carver:
+    """Cuts many candidates out of one seed, whose channels are followed only once.
+
+    Args:
+        source: the seed; it stays as it is.
+        spec: what it was built from.
+        scores: as for :func:`carve`.
+    """
+
+    def __init__(self, source: nn.Module, spec: SeedSpec, scores: Scores) -> None:
+        self._source, self._spec = source, spec
+        self._seed = couple(source, spec.input_shape)
+        self._importance = _of_classes(self._seed, scores)
+
+    def carve(self, candidate: Candidate) -> Carving:
+        """Return the carving of a candidate of this seed; raises as :func:`carve` does."""
+        seed, spec = self._seed, self._spec
+        narrowing = Narrowing(seed, _shares_kept(seed, candidate), f"{spec.factory} {candidate.structure_id}")
+        narrow = narrowing.coupled(self._source, spec.input_shape)
+        kept = narrowing.kept(narrow, self._importance)
+        narrowing.prove(narrow, kept)
+        return _carved(self._source, kept, seed.found.by_whole_groups)
 
 
 def _carved(source: nn.Module, kept: Kept, by_whole_groups: Container[str]) -> Carving:

@@ -16,7 +16,7 @@ from scbp_host.events import Progress, StageStarted
 from scbp_host.search.accuracy import AccuracyPrior, prior_of_estimates
 from scbp_host.space.importance import Scores
 from scbp_host.space.seeds import Module
-from scbp_host.space.slices import Carving, carve
+from scbp_host.space.slices import Carver, Carving
 from scbp_host.stages.context import RunContext
 from scbp_host.stages.ledger import Payload
 from scbp_host.stages.recipes import supernet_recipe
@@ -24,7 +24,7 @@ from scbp_host.training.supernet import estimate_top1, train_supernet
 
 SUPERNET, ESTIMATE = "supernet", "estimate"
 # Structures that share the training, and are estimated before the first proposal: of a larger pool a uniform sample.
-SAMPLE = 256
+SAMPLE = 128
 # Of a larger pool, what is about to be trained is chosen from so many estimated ones for each that is wanted.
 SHORTLIST_FACTOR = 4
 
@@ -49,7 +49,7 @@ class Supernet:
         rows = np.random.default_rng(run.config.random_seed).permutation(len(pool))[:SAMPLE]
         self._sample = [pool[row] for row in np.sort(rows)]
         self._source = source
-        self._scores = scores
+        self._carver = Carver(source, run.spec, scores)
         self._shared: Module | None = None
 
     def prepare(self) -> None:
@@ -111,27 +111,24 @@ class Supernet:
 
     def _estimate(self, candidate: Candidate) -> Payload | Failure:
         try:
-            part = self._carve(candidate)
+            part = self._carver.carve(candidate)
         except ModelError as error:
             return Failure(FailureKind.DERIVE_FAILED, error.message, error.hint)
         return {"val_top1": estimate_top1(part, self._trained(), self._run.task)}
 
     def _narrowest(self) -> Carving:
-        for candidate in sorted(self._sample, key=_size):
+        for candidate in sorted(self._pool, key=_size):
             try:
-                return self._carve(candidate)
+                return self._carver.carve(candidate)
             except ModelError as error:
                 reason = error
         raise reason
 
     def _other(self, index: int) -> Carving:
         try:
-            return self._carve(self._sample[index])
+            return self._carver.carve(self._sample[index])
         except ModelError:
             return self._narrowest()  # what cannot be derived is a failure where it is estimated, and no reason to stop
-
-    def _carve(self, candidate: Candidate) -> Carving:
-        return carve(candidate, self._source, self._scores)
 
 
 def _size(candidate: Candidate) -> int:
