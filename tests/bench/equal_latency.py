@@ -28,6 +28,7 @@ from slices import Slice, SliceOver, add_common_arguments, machine, open_ledger
 from scbp_host.config import RunConfig
 from scbp_host.domain.candidate import Candidate
 from scbp_host.domain.outcome import Failure
+from scbp_host.search.accuracy import prior_of_importance
 from scbp_host.search.base import Limits, Purpose
 from scbp_host.search.one_shot import OneShotSearch, importance_kept, relative_widths
 from scbp_host.space.cost import cost
@@ -182,10 +183,11 @@ class Round:
         contest = self._contest
         superblocks = [{group.name: group.channels for group in own.groups} for own in contest.space.superblocks]
         seed_top1 = contest.ledger.payloads("seed")[str(self._random_seed)]["val_top1"]
+        widths = relative_widths(contest.pool, superblocks)
         search = OneShotSearch(
             contest.pool,
-            relative_widths(contest.pool, superblocks),
-            importance_kept(contest.pool, self._inheritance.shares()),
+            widths,
+            prior_of_importance(importance_kept(contest.pool, self._inheritance.shares()), widths),
             Limits(latency_ratio=budget),
             seed_top1,
             random_seed=0,  # one spread for all, so that its structures are measured once

@@ -2,246 +2,278 @@
 
 python tests/bench/supernet.py [--quick] --json docs/bench/supernet.json
 
-ResNet-18 on the textures, the default space of 255 candidates. The seed is trained, then the slimmable seed, which
-estimates candidates drawn at random. The same candidates are trained as a run trains them. Kendall's tau compares the
-orders. Every step's result is written at once; called again, the bench goes on. `--most` ends it after so many more
-candidates.
+ResNet-18 on the textures, the default space of 255 structures. The seed is trained, then the slimmable seed, which
+estimates a run's sample of structures and the candidates, drawn at random. The candidates are then trained as a run
+trains them. Kendall's tau compares the orders, beside those of what costs nothing. Run again, it goes on; --seconds
+cuts it into slices.
 """
 
 from __future__ import annotations
 
 import argparse
-import copy
 import json
-import math
-import platform
 import statistics
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.torch import save_file
 from scipy import stats
+from slices import Slice, SliceOver, add_common_arguments, machine, open_ledger
 
 from scbp_host.config import RunConfig
-from scbp_host.domain.candidate import Candidate, SeedSpec
+from scbp_host.domain.candidate import Candidate
+from scbp_host.domain.outcome import Failure
+from scbp_host.events import Event, Progress, StageStarted
+from scbp_host.measuring.session import MeasureSettings
 from scbp_host.search.accuracy import AccuracyPrior, prior_of_estimates, prior_of_importance
 from scbp_host.search.one_shot import importance_kept, relative_widths
 from scbp_host.space.cost import cost
-from scbp_host.space.ratios import SearchSpace
-from scbp_host.space.seeds import Module, build_seed, load_weights, seed_spec
-from scbp_host.space.slices import Carving, carve
+from scbp_host.space.derive import derive
+from scbp_host.space.seeds import Module, build_seed, seed_spec
+from scbp_host.space.slices import carve
 from scbp_host.space.survey import survey_seed
+from scbp_host.stages.artifacts import Artifacts
 from scbp_host.stages.binning import bin_offline
+from scbp_host.stages.candidates import CandidateTrainer, OnEpoch
+from scbp_host.stages.context import RunContext
 from scbp_host.stages.inheritance import Inheritance
-from scbp_host.stages.space import make_pool, make_space
+from scbp_host.stages.ledger import Ledger, Payload
+from scbp_host.stages.recipes import seed_recipe
+from scbp_host.stages.space import make_pool, make_space, seed_candidate
+from scbp_host.stages.supernet import ESTIMATE, SAMPLE, SUPERNET, Supernet
+from scbp_host.store import Store
 from scbp_host.tasks.datasets import load_task
-from scbp_host.training.distillation import RememberingTeacher
 from scbp_host.training.inference import evaluate
-from scbp_host.training.recipe import CANDIDATE_RECIPE, SEED_RECIPE
-from scbp_host.training.supernet import RANDOM_PARTS, SUPERNET_RECIPE, estimate_top1, train_supernet
+from scbp_host.training.supernet import estimate_top1
 from scbp_host.training.trainer import TrainResult, train
 
-CANDIDATES = 24
+SEED, CANDIDATE, FREE, LAP = "seed", "candidate", "free", "lap"
 RESAMPLES = 2000
 # What a search has seen when it chooses its second round.
 SEEN = 6
+# What a candidate's accuracy may be guessed by; the first is what the bench is about.
+GUESSES = ("estimate", "predicted", "sliced_seed", "inherited", "importance_kept", "macs", "params")
+
+Trained = tuple[Module, TrainResult] | Failure
+Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Epochs:
-    """How long each network is trained."""
+class Sizes:
+    """How many candidates are trained, and for how many epochs each network."""
 
-    seed: int = SEED_RECIPE.epochs
-    supernet: int = SUPERNET_RECIPE.epochs
-    candidate: int = CANDIDATE_RECIPE.epochs
-
-
-def main() -> None:
-    """Do what is left to do, and write what came out."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", type=Path, required=True, help="where to write the result")
-    parser.add_argument("--quick", action="store_true", help="6 candidates, a few epochs: shows that it works")
-    parser.add_argument("--work", type=Path, help="where trained weights are kept; beside the result by default")
-    parser.add_argument("--most", type=int, default=CANDIDATES, help="train at most so many candidates in this call")
-    arguments = parser.parse_args()
-    work = arguments.work or arguments.json.with_suffix(".work")
-    count = 6 if arguments.quick else CANDIDATES
-    bench = _Bench(arguments.json, work, count, Epochs(3, 1, 1) if arguments.quick else Epochs())
-    bench.train_seed()
-    bench.train_supernet()
-    bench.train_candidates(arguments.most)
-    bench.compare()
+    candidates: int = 24
+    seed_epochs: int = 10
+    supernet_epochs: int = 6
+    epochs: int = 4
+    data: str = "textures"
+    ratios: tuple[float, ...] = (1.0, 0.75, 0.5, 0.25)
 
 
-class _Bench:
-    """One seed, one slimmable seed, and the candidates; ``self.result`` is what the file says."""
+QUICK = Sizes(6, 2, 1, 1, ratios=(1.0, 0.5))
 
-    def __init__(self, path: Path, work: Path, count: int, epochs: Epochs) -> None:
-        self._path, self._work, self._epochs = path, work, epochs
-        self._config = RunConfig(data="textures")
-        self._task = load_task(self._config.data, self._config.input_shape)
-        self._spec = seed_spec(self._config.model, len(self._task.class_names), self._config.input_shape)
-        self._space = _space(self._spec, self._config)
-        self._pool = make_pool(self._space, self._config.random_seed)
-        rows = np.random.default_rng(0).choice(len(self._pool), count, replace=False)
-        self._chosen = [self._pool[row] for row in rows]
-        known = {"machine": {"machine": platform.machine(), "python": platform.python_version()}, "candidates": []}
-        self.result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else known
 
-    def train_seed(self) -> None:
-        """Train the seed as a run does."""
-        seed = build_seed(self._spec, self._config.random_seed)
-        recipe = replace(SEED_RECIPE, epochs=self._epochs.seed)
-        self._seed = self._kept("seed", seed, lambda: train(seed, self._task, recipe, self._config.random_seed))
-        self._inheritance = Inheritance(self._config, self._task, self._spec, self._seed)
-        self._teacher = RememberingTeacher(self._seed)
+class Laps:
+    """Keeps the processor seconds of every epoch and estimate, and ends the slice between two of them."""
 
-    def train_supernet(self) -> None:
-        """Train the slimmable seed as a run does, and estimate every chosen candidate."""
-        shared = copy.deepcopy(self._seed)
-        recipe = replace(SUPERNET_RECIPE, epochs=self._epochs.supernet)
-        narrowest = min(self._pool, key=lambda own: sum(width for _, width in own.widths))
-        self._supernet = self._kept(
-            "supernet",
-            shared,
-            lambda: train_supernet(
-                shared,
-                self._task,
-                recipe,
-                self._config.random_seed,
-                self._carve(narrowest),
-                len(self._pool),
-                lambda index: self._carve(self._pool[index]),
-                checkpoint=self._work / "supernet.checkpoint",
-            ),
+    def __init__(self, ledger: Ledger, own_slice: Slice) -> None:
+        self._ledger, self._slice = ledger, own_slice
+        self._since = time.process_time()
+
+    def __call__(self, event: Event) -> None:
+        """Listen to a stage."""
+        if isinstance(event, StageStarted):
+            self._since = time.process_time()
+        elif isinstance(event, Progress):
+            self._keep(event.stage)
+            self._slice.begin("train")
+
+    def seconds(self, stage: str) -> list[float]:
+        """Return the laps of one stage."""
+        return [lap["seconds"] for own, lap in self._ledger.payloads(LAP).items() if own.startswith(f"{stage}/")]
+
+    def _keep(self, stage: str) -> None:
+        lap = {"seconds": time.process_time() - self._since}
+        self._ledger.must(LAP, f"{stage}/{len(self.seconds(stage))}", lambda: lap)
+        self._since = time.process_time()
+
+
+class Bench:
+    """One seed, one slimmable seed, and the candidates."""
+
+    def __init__(self, sizes: Sizes, ledger: Ledger, folder: Path, own_slice: Slice) -> None:
+        self._sizes, self._ledger, self.laps = sizes, ledger, Laps(ledger, own_slice)
+        self._config = config = RunConfig(
+            data=sizes.data,
+            ratios=sizes.ratios,
+            seed_epochs=sizes.seed_epochs,
+            supernet_epochs=sizes.supernet_epochs,
+            epochs=sizes.epochs,
         )
-        if "seed_estimate" not in self.result:
-            full = self._space.candidate((1.0,) * len(self._space.superblocks))
-            self.result["seed_estimate"] = estimate_top1(self._carve(full), self._supernet, self._task)
+        self._task = load_task(config.data, config.input_shape)
+        self._spec = spec = seed_spec(config.model, len(self._task.class_names), config.input_shape)
+        nobody: Any = None  # nothing is measured
+        self._run = RunContext(
+            config, nobody, nobody, self._task, spec, ledger, Artifacts(folder), MeasureSettings(), self.laps
+        )
+        superblocks = bin_offline(survey_seed(spec), config).superblocks
+        self._space = make_space(spec, superblocks, config.ratios, 8)
+        self._pool = make_pool(self._space, config.random_seed)
+        widths = [{group.name: group.channels for group in block.groups} for block in superblocks]
+        self._widths = relative_widths(self._pool, widths)
+        self._rows = np.random.default_rng(0).choice(len(self._pool), sizes.candidates, replace=False)
 
-    def train_candidates(self, most: int) -> None:
-        """Estimate and train what has not been, ``most`` at most."""
-        done = {tuple(own["ratios"]) for own in self.result["candidates"]}
-        for candidate in [own for own in self._chosen if own.ratios not in done][:most]:
-            self.result["candidates"].append(self._figures(candidate))
-            print(json.dumps(self.result["candidates"][-1]), flush=True)
-            self._write()
+    def results(self) -> dict[str, Any]:
+        """Do what is left to do, and return what came out; raises SliceOver."""
+        seed = self._trained_seed()
+        inheritance = Inheritance(self._config, self._task, self._spec, seed)
+        supernet = Supernet(self._run, seed_candidate(self._space), self._pool, seed, inheritance.scores)
+        supernet.prepare()
+        supernet.estimate(self._chosen)
+        trainer = CandidateTrainer(self._config, self._task, seed, inheritance)
+        for own in self._chosen:
+            self._ledger.once(FREE, own.structure_id, partial(self._free_guesses, own, seed, inheritance))
+            self._trained(CANDIDATE, own, partial(trainer.train, own))
+        kept = importance_kept(self._chosen, inheritance.shares())
+        return self._compared([self._figures(*own) for own in zip(self._chosen, self._predicted(), kept, strict=True)])
 
-    def compare(self) -> None:
-        """Compare the orders of all candidates trained so far."""
-        own = self.result["candidates"]
-        if len(own) <= SEEN - 1:
-            return
-        true = np.asarray([figures["test_top1"] for figures in own])
-        guesses = {
-            name: [figures[name] for figures in own] for name in ("estimate", "importance_kept", "macs", "params")
+    @property
+    def _chosen(self) -> list[Candidate]:
+        return [self._pool[row] for row in self._rows]
+
+    def _trained_seed(self) -> Module:
+        def begin(checkpoint: Path, on_epoch: OnEpoch) -> Trained:
+            module, random_seed = build_seed(self._spec, self._config.random_seed), self._config.random_seed
+            recipe = seed_recipe(self._config)
+            result = train(module, self._task, recipe, random_seed, on_epoch=on_epoch, checkpoint=checkpoint)
+            return result if isinstance(result, Failure) else (module, result)
+
+        payload = self._trained(SEED, seed_candidate(self._space), begin)
+        return self._run.artifacts.load_module(SEED, payload["weights_sha256"])
+
+    def _trained(self, stage: str, candidate: Candidate, begin: Callable[[Path, OnEpoch], Trained]) -> Payload:
+        """Train to the end, from the last epoch on."""
+        name = SEED if stage == SEED else candidate.structure_id
+        checkpoint = self._run.artifacts.checkpoint(name)
+
+        def compute() -> Payload | Failure:
+            self.laps(StageStarted(stage, name))
+            trained = begin(checkpoint, lambda epoch, *_: self.laps(Progress(stage, epoch)))
+            if isinstance(trained, Failure):
+                return trained
+            module, result = trained
+            sha256 = self._run.artifacts.save_module(candidate, module, name)
+            accuracies = {"val_top1": result.val_top1, "test_top1": evaluate(module, self._task.held_out)}
+            return {**accuracies, "weights_sha256": sha256}
+
+        payload = self._ledger.must(stage, name, compute)
+        checkpoint.unlink(missing_ok=True)
+        return payload
+
+    def _free_guesses(self, candidate: Candidate, seed: Module, inheritance: Inheritance) -> Payload:
+        """Return what is known without any training: by slicing the seed itself, and of what is to be trained."""
+        part = carve(candidate, seed, inheritance.scores)
+        return {
+            "sliced_seed": estimate_top1(part, seed, self._task),
+            "inherited": evaluate(inheritance.start(candidate), self._task.validation),
         }
-        guesses["val_top1"] = [figures["val_top1"] for figures in own]
-        self.result["kendall_tau_with_test_top1"] = {name: _tau(np.asarray(of), true) for name, of in guesses.items()}
-        self.result["kendall_tau_of_estimate_with_val_top1"] = _tau(
-            np.asarray(guesses["estimate"]), np.asarray(guesses["val_top1"])
-        )
-        self.result["after_6_trainings"] = self._after_trainings(own)
-        self.result["cost"] = self._cost(own)
-        self._write()
-        print(json.dumps({name: of for name, of in self.result.items() if name != "candidates"}, indent=2))
 
-    def _figures(self, candidate: Candidate) -> dict[str, Any]:
-        started = time.monotonic()
-        estimate = estimate_top1(self._carve(candidate), self._supernet, self._task)
-        estimate_s = time.monotonic() - started
-        module = self._inheritance.start(candidate)
-        figures = cost(module, self._spec.input_shape)
-        recipe = replace(CANDIDATE_RECIPE, epochs=self._epochs.candidate)
-        result = train(module, self._task, recipe, self._config.random_seed, self._teacher)
-        assert isinstance(result, TrainResult), result
+    def _figures(self, candidate: Candidate, predicted: float, kept: float) -> dict[str, Any]:
+        """Return what is known of one candidate."""
+        name = candidate.structure_id
+        estimate, free, trained = (self._ledger.payloads(own)[name] for own in (ESTIMATE, FREE, CANDIDATE))
         return {
             "ratios": list(candidate.ratios),
-            "estimate": estimate,
-            "estimate_seconds": round(estimate_s, 2),
-            "importance_kept": float(importance_kept([candidate], self._inheritance.shares())[0]),
-            "params": figures.params,
-            "macs": figures.macs,
-            "val_top1": result.val_top1,
-            "test_top1": evaluate(module, self._task.held_out),
-            "seconds": round(result.seconds, 1),
+            "estimate": estimate["val_top1"],
+            "predicted": float(predicted),
+            **free,
+            "importance_kept": float(kept),
+            **asdict(cost(derive(candidate), self._spec.input_shape)),
+            **{own: trained[own] for own in ("val_top1", "test_top1")},
         }
 
-    def _after_trainings(self, own: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        """Let a search learn from 6 trainings, drawn again and again, and predict the others."""
-        candidates = [self._space.candidate(figures["ratios"]) for figures in own]
-        blocks = [{group.name: group.channels for group in block.groups} for block in self._space.superblocks]
-        widths = relative_widths(candidates, blocks)
-        estimates = np.asarray([figures["estimate"] for figures in own])
-        kept = np.asarray([figures["importance_kept"] for figures in own])
-        priors = {
-            "supernet": prior_of_estimates(estimates, self.result["seed_estimate"], widths),
-            "importance": prior_of_importance(kept, widths),
-        }
-        top1 = np.asarray([figures["val_top1"] for figures in own])
-        return {name: _predictions(prior, top1, self.result["seed"]["val_top1"]) for name, prior in priors.items()}
+    def _predicted(self) -> Array:
+        """Return what a run knows of the candidates where its sample holds none of them."""
+        known = {own: payload["val_top1"] for own, payload in self._ledger.payloads(ESTIMATE).items()}
+        of_others = {own: top1 for own, top1 in known.items() if own not in {one.structure_id for one in self._chosen}}
+        estimates = np.asarray([of_others.get(own.structure_id, np.nan) for own in self._pool])
+        seed_estimate = known[seed_candidate(self._space).structure_id]
+        return prior_of_estimates(estimates, seed_estimate, self._widths).guess[self._rows]
 
-    def _cost(self, own: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        whole = cost(self._seed, self._spec.input_shape).macs
-        shares = [cost(self._carve(candidate).module, self._spec.input_shape).macs / whole for candidate in self._pool]
-        passes = 1 + min(shares) + RANDOM_PARTS * statistics.mean(shares)
-        seed_s, supernet_s = self.result["seed"]["seconds"], self.result["supernet"]["seconds"]
+    def _compared(self, candidates: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        columns = {name: np.asarray([own[name] for own in candidates]) for name in (*GUESSES, "val_top1", "test_top1")}
+        seed = self._ledger.payloads(SEED)[SEED]
         return {
-            "supernet_in_seed_trainings": round(supernet_s / seed_s, 2),
-            "supernet_in_seed_trainings_by_macs": round(passes * self._epochs.supernet / self._epochs.seed, 2),
-            "median_estimate_seconds": statistics.median(figures["estimate_seconds"] for figures in own),
-            "candidates_in_seed_trainings": round(sum(figures["seconds"] for figures in own) / seed_s, 2),
+            "kendall_tau_with_val_top1": {name: tau(columns[name], columns["val_top1"]) for name in GUESSES},
+            "kendall_tau_with_test_top1": {
+                name: tau(columns[name], columns["test_top1"]) for name in (*GUESSES, "val_top1")
+            },
+            "lead_over_importance": lead(columns["estimate"], columns["importance_kept"], columns["val_top1"]),
+            f"after_{SEEN}_trainings": self._after_trainings(columns, seed["val_top1"]),
+            "cost": self._cost(),
+            "seed": {name: seed[name] for name in ("val_top1", "test_top1")},
+            "candidates": candidates,
         }
 
-    def _carve(self, candidate: Candidate) -> Carving:
-        return carve(candidate, self._seed, self._inheritance.scores)
-
-    def _kept(self, name: str, module: Module, compute: Callable[[], object]) -> Module:
-        """Train ``module`` and keep its weights, or load them where they are kept."""
-        path = self._work / f"{name}.safetensors"
-        if name in self.result and path.exists():
-            load_weights(module, path)
-            return module
-        result = compute()
-        assert isinstance(result, TrainResult), result
-        self._work.mkdir(parents=True, exist_ok=True)
-        save_file({own: tensor.contiguous() for own, tensor in module.state_dict().items()}, path)
-        self.result[name] = {
-            "epochs": result.epochs,
-            "val_top1": result.val_top1,
-            "test_top1": evaluate(module, self._task.held_out),
-            "seconds": round(result.seconds, 1),
+    def _after_trainings(self, columns: Mapping[str, Array], seed_top1: float) -> dict[str, Any]:
+        """Let a search learn from some trainings, drawn again and again, and predict the others."""
+        widths = self._widths[self._rows]
+        seed_estimate = self._ledger.payloads(ESTIMATE)[seed_candidate(self._space).structure_id]["val_top1"]
+        priors = {
+            "supernet": prior_of_estimates(columns["estimate"], seed_estimate, widths),
+            "importance": prior_of_importance(columns["importance_kept"], widths),
         }
-        print(name, json.dumps(self.result[name]), flush=True)
-        self._write()
-        return module
+        return {name: predictions(prior, columns["val_top1"], seed_top1) for name, prior in priors.items()}
 
-    def _write(self) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._path.write_text(json.dumps(self.result, indent=2) + "\n", encoding="utf-8")
+    def _cost(self) -> dict[str, float]:
+        """Return processor seconds, and their multiples of the seed's training."""
+        seed_s, supernet_s = (sum(self.laps.seconds(own)) for own in (SEED, SUPERNET))
+        estimate_s = statistics.mean(self.laps.seconds(ESTIMATE))
+        of_sample = estimate_s * min(SAMPLE, len(self._pool))
+        return {
+            "seed_training_seconds": seed_s,
+            "estimate_seconds": estimate_s,
+            "candidate_training_seconds": sum(self.laps.seconds(CANDIDATE)) / len(self._rows),
+            "supernet_in_seed_trainings": supernet_s / seed_s,
+            "estimates_in_seed_trainings": of_sample / seed_s,
+            "both_in_seed_trainings": (supernet_s + of_sample) / seed_s,
+            "a_thousand_more_estimates_in_seed_trainings": 1000 * estimate_s / seed_s,
+        }
 
 
-def _space(spec: SeedSpec, config: RunConfig) -> SearchSpace:
-    return make_space(spec, bin_offline(survey_seed(spec), config).superblocks, config.ratios, 8)
-
-
-def _tau(guess: NDArray[np.float64], true: NDArray[np.float64]) -> dict[str, Any]:
+def tau(guess: Array, true: Array) -> dict[str, Any]:
     """Return Kendall's tau-b with a percentile interval, bootstrapped over candidates."""
+    return {"tau": kendall(guess, true), "ci95": interval(lambda rows: kendall(guess[rows], true[rows]), len(true))}
+
+
+def lead(guess: Array, other: Array, true: Array) -> dict[str, Any]:
+    """Return by how much the tau of ``guess`` is above that of ``other``, with its interval on the same resamples."""
+
+    def difference(rows: NDArray[np.int64]) -> float:
+        return kendall(guess[rows], true[rows]) - kendall(other[rows], true[rows])
+
+    return {"tau": difference(np.arange(len(true))), "ci95": interval(difference, len(true))}
+
+
+def interval(statistic: Callable[[NDArray[np.int64]], float], count: int) -> list[float]:
+    """Return the 95 % percentile interval of a statistic of ``count`` rows."""
     random = np.random.default_rng(0)
-    resampled = []
-    for _ in range(RESAMPLES):
-        rows = random.integers(len(true), size=len(true))
-        resampled.append(stats.kendalltau(guess[rows], true[rows]).statistic)
-    low, high = np.nanpercentile(resampled, [2.5, 97.5])
-    return {"tau": float(stats.kendalltau(guess, true).statistic), "ci95": [float(low), float(high)]}
+    values = [statistic(random.integers(count, size=count)) for _ in range(RESAMPLES)]
+    return [float(own) for own in np.nanpercentile(values, [2.5, 97.5])]
 
 
-def _predictions(prior: AccuracyPrior, top1: NDArray[np.float64], seed_top1: float) -> dict[str, float]:
+def kendall(guess: Array, true: Array) -> float:
+    """Return Kendall's tau-b; NaN where all of one are equal."""
+    return float(stats.kendalltau(guess, true).statistic)
+
+
+def predictions(prior: AccuracyPrior, top1: Array, seed_top1: float) -> dict[str, float]:
+    """Return how well ``SEEN`` trainings, drawn again and again, predict the others."""
     random = np.random.default_rng(0)
     errors, taus = [], []
     for _ in range(RESAMPLES // 10):
@@ -249,8 +281,32 @@ def _predictions(prior: AccuracyPrior, top1: NDArray[np.float64], seed_top1: flo
         seen, others = order[:SEEN], order[SEEN:]
         expected, _ = prior.posterior(seen.tolist(), top1[seen].tolist(), seed_top1)
         errors.append(np.abs(expected - top1)[others].mean())
-        taus.append(stats.kendalltau(expected[others], top1[others]).statistic if len(others) > 1 else math.nan)
+        taus.append(kendall(expected[others], top1[others]))
     return {"mean_abs_error_points": 100 * statistics.mean(errors), "kendall_tau": float(np.nanmean(taus))}
+
+
+def main() -> None:
+    """Do what this slice has time for, and write the result where it is complete."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_common_arguments(parser, ".bench/supernet")
+    arguments = parser.parse_args()
+    sizes = QUICK if arguments.quick else Sizes()
+    with Store.open(arguments.work / "bench.sqlite") as store:
+        bench = Bench(
+            sizes,
+            open_ledger(store, SUPERNET, json.loads(json.dumps(asdict(sizes)))),
+            arguments.work,
+            Slice.of(arguments),
+        )
+        try:
+            result = bench.results()
+        except SliceOver as over:
+            print(over)
+            return
+    arguments.json.parent.mkdir(parents=True, exist_ok=True)
+    result = {"machine": machine(), "sizes": asdict(sizes), **result}
+    arguments.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    print(json.dumps({name: of for name, of in result.items() if name != "candidates"}, indent=2))
 
 
 if __name__ == "__main__":
