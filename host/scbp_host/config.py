@@ -93,7 +93,8 @@ class RunConfig(BaseModel):
     Attributes:
         device: profile name, or a path ending in ``.toml``.
         model: torchvision classifier, or ``package.module:factory``.
-        data: ``digits``, ``textures``, ``cifar10:FOLDER``, ``cifar100:FOLDER``, or a folder of images.
+        data: ``digits``, ``textures``, ``cifar10:FOLDER``, ``cifar100:FOLDER``, a folder of images, or
+            ``package.module:function``.
         augment: how training images are varied; None takes what suits the data.
         max_corrupt_images: so many unreadable images of a folder are left out; None allows 1 % of them.
         weights: the seed's trained weights (safetensors); None trains the seed first.

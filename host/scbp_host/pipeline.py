@@ -46,7 +46,7 @@ from scbp_host.stages.task import load_run_task
 from scbp_host.stages.training_pool import TrainingPool
 from scbp_host.stages.trainings import Trainings
 from scbp_host.store import STORE_FILE, RunStatus, Store
-from scbp_host.tasks.base import Split
+from scbp_host.tasks.base import Examples
 from scbp_host.transport.base import open_transport
 
 SUMMARY_FILE, REPORT_FILE = "summary.json", "report.html"
@@ -205,9 +205,9 @@ class _Loop:
         if best is not None:
             subjects.append((best.candidate, best.payloads[TRAIN]))
         self._context.listen(StageStarted("test", "report on the test split", len(subjects)))
-        splits: list[Split] = []
+        splits: list[Examples] = []
 
-        def read_once() -> Split:
+        def read_once() -> Examples:
             if not splits:
                 splits.append(self._context.task.test())
             return splits[0]

@@ -30,7 +30,7 @@ from scbp_host.stages.context import TIMING_IMAGES
 from scbp_host.stages.space import POOL_LIMIT
 from scbp_host.tasks import textures
 from scbp_host.tasks.folder import CORRUPT_SHARE, MIN_IMAGES_PER_CLASS
-from scbp_host.tasks.splitting import HELD_BACK_SHARE, MAX_BYTES, TRAIN_SHARE, VALIDATION_SHARE
+from scbp_host.tasks.splitting import HELD_BACK_SHARE, MAX_BYTES, STATISTICS_IMAGES, TRAIN_SHARE, VALIDATION_SHARE
 from scbp_host.training.recipe import CANDIDATE_RECIPE, SEED_RECIPE
 
 ROOT = Path(__file__).parents[2]
@@ -278,7 +278,8 @@ STATED = [
     (DATA, f"More than {CORRUPT_SHARE * 100:.0f} % of them"),
     (DATA, f"{textures.CLASSES * textures.IMAGES_PER_CLASS:,} colour textures"),
     (DATA, f"pixels in {textures.CLASSES} classes"),
-    (README, f"{MAX_BYTES // 1024**3} GiB at most"),
+    (DATA, f"{MAX_BYTES // 1024**3} GiB at most"),
+    (DATA, f"{STATISTICS_IMAGES:,} training images"),
     (DEVICES, f"at most {blobs.DEFAULT_LIMIT_BYTES // 1024**3} GiB"),
     (DEVICES, f"At least {blobs.DISK_RESERVE_BYTES // 1024**2} MiB"),
     (DEVICES, f"Images: {TIMING_IMAGES} of the validation split"),

@@ -136,6 +136,19 @@ def test_a_corrupt_image_is_warned_of_at_once_and_in_the_report(
     assert Warned(warning) in events
 
 
+def test_a_task_of_the_users_own_is_streamed_and_judged_by_its_own_metric(
+    tiny_config: RunConfig, quick: MeasureSettings
+) -> None:
+    changes = {"data": "tiny_task:stripes", "rounds": 1, "seed_epochs": 4, "importance": "taylor"}
+    summary = pipeline.run(tiny_config.model_copy(update=changes), ignore, settings=quick).summary
+    assert summary.data.metric == "a tenth"
+    assert (summary.data.train, summary.data.class_names) == (60, ("across", "along"))
+    # A tenth of the share that is found: by any other metric, half of two classes would be far more.
+    assert 0.0 < (summary.seed.val_top1 or 0.0) <= 0.1
+    assert summary.best is not None
+    assert 0.0 < (summary.best.test_top1 or 0.0) <= 0.1
+
+
 def damaged(content: bytes) -> bytes:
     """Return the model with one weight tensor scaled: still valid, another network."""
     model = onnx.load_model_from_string(content)

@@ -18,7 +18,8 @@ def run(
     device: Annotated[str | None, typer.Option(help="Profile name, or a PROFILE.toml; see: devices list.")] = None,
     model: Annotated[str | None, typer.Option(help="torchvision classifier, or package.module:factory.")] = None,
     data: Annotated[
-        str | None, typer.Option(help="digits, textures, cifar10:FOLDER, cifar100:FOLDER, or a folder of images.")
+        str | None,
+        typer.Option(help="digits, textures, cifar10:FOLDER, cifar100:FOLDER, a folder, or package.module:function."),
     ] = None,
     augment: Annotated[
         str | None, typer.Option(help="none, shift, crop-flip or resized-crop-flip; by default what suits the data.")
@@ -101,6 +102,8 @@ def run(
         "random_seed": random_seed,
         "out": runs,
     }
+    # A console script does not look for modules where it is started; package.module:function should be found there.
+    sys.path.append(str(Path.cwd()))
     _run(load_config(config, flags), resume=resume, json=json)
 
 

@@ -97,6 +97,7 @@ class DataRecord(_Record):
     validation: int
     test: int
     class_names: tuple[str, ...]
+    metric: str = "top1"
 
 
 class GroupRecord(_Record):

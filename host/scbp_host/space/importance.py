@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,7 +25,9 @@ from scbp_host.space.coupling import Coupling, couple
 # Group name -> one score for each class of channels that can be removed on its own, in the order of the group's
 # channels: (channels,) for most groups. The higher the more important; comparable within one group only.
 Scores = Mapping[str, NDArray[np.float64]]
-Batch = tuple[NDArray[np.float32], NDArray[np.int64]]
+Batch = tuple[NDArray[np.float32], NDArray[Any]]
+# (outputs (n, ...), labels (n, ...)) -> their mean loss, a scalar with a gradient.
+Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 # Parameter name -> a tensor of its shape, at least 0; parameters that do not count are left out.
 Saliency = Mapping[str, torch.Tensor]
 
@@ -33,10 +36,11 @@ DEFAULT_CRITERION = "l1"
 
 @dataclass(frozen=True)
 class _Evidence:
-    """What a criterion may look at beside the weights: training batches, and a generator to draw from."""
+    """What a criterion may look at beside the weights: training batches, their loss, and a generator."""
 
     batches: Sequence[Batch]
     generator: torch.Generator
+    loss: Loss
 
 
 def _magnitude(p: int) -> Callable[[nn.Module, _Evidence], Saliency]:
@@ -49,7 +53,7 @@ def _bn_scale(module: nn.Module, _evidence: _Evidence) -> Saliency:
 
 
 def _taylor(module: nn.Module, evidence: _Evidence) -> Saliency:
-    sizes = _gradient_sizes(module, evidence.batches)
+    sizes = _gradient_sizes(module, evidence.batches, evidence.loss)
     return {name: weight.abs() * sizes[name] for name, weight in _weights(module).items()}
 
 
@@ -79,6 +83,7 @@ def channel_scores(
     criterion: str = DEFAULT_CRITERION,
     batches: Sequence[Batch] = (),
     random_seed: int = 0,
+    loss: Loss = functional.cross_entropy,
 ) -> dict[str, NDArray[np.float64]]:
     """Score every channel of every coupled group.
 
@@ -88,6 +93,7 @@ def channel_scores(
         criterion: a name in :data:`CRITERIA`.
         batches: training images (n, c, h, w) with their labels (n,); only ``taylor`` looks at them, and needs some.
         random_seed: only ``random`` draws from it.
+        loss: of outputs and labels; only ``taylor`` takes its gradient.
 
     Returns:
         group name -> one score for each class of channels that can be removed on its own, for most groups of shape
@@ -100,7 +106,7 @@ def channel_scores(
     if criterion not in CRITERIA:
         raise UnknownNameError("importance criterion", criterion, CRITERIA, "docs/training.md compares them")
     module = copy.deepcopy(source).cpu().eval()
-    evidence = _Evidence(batches, torch.Generator().manual_seed(random_seed))
+    evidence = _Evidence(batches, torch.Generator().manual_seed(random_seed), loss)
     saliency = CRITERIA[criterion](module, evidence)
     return group_scores(couple(source, spec.input_shape), saliency, criterion)
 
@@ -171,7 +177,7 @@ def _along(values: torch.Tensor, axis: int) -> NDArray[np.float64]:
     return along
 
 
-def _gradient_sizes(module: nn.Module, batches: Iterable[Batch]) -> Saliency:
+def _gradient_sizes(module: nn.Module, batches: Iterable[Batch], loss: Loss) -> Saliency:
     """Return the sum over the batches of |dL/dw| of every parameter.
 
     |w * sum |g|| is the sum of |w * g|: at a trained seed the gradients of the batches cancel, their sizes do not.
@@ -181,7 +187,7 @@ def _gradient_sizes(module: nn.Module, batches: Iterable[Batch]) -> Saliency:
     seen = 0
     for images, labels in batches:
         module.zero_grad()
-        functional.cross_entropy(module(torch.from_numpy(images)), torch.from_numpy(labels)).backward()  # type: ignore[no-untyped-call]
+        loss(module(torch.from_numpy(images)), torch.from_numpy(labels)).backward()  # type: ignore[no-untyped-call]
         for name, parameter in parameters.items():
             if parameter.grad is not None:  # an auxiliary head has none
                 totals[name] += parameter.grad.abs()

@@ -63,4 +63,4 @@ class RunContext:
     @property
     def timing_images(self) -> NDArray[np.float32]:
         """Real images from the validation split, ``(n, channels, height, width)``."""
-        return self.task.validation.images[:TIMING_IMAGES]
+        return self.task.first(TIMING_IMAGES)

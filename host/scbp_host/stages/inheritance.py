@@ -47,7 +47,8 @@ class Inheritance:
         batches = [
             (few.images[at : at + IMPORTANCE_BATCH_SIZE], few.labels[at : at + IMPORTANCE_BATCH_SIZE]) for at in starts
         ]
-        return channel_scores(self._source, self._spec, self._config.importance, batches, self._config.random_seed)
+        config = self._config
+        return channel_scores(self._source, self._spec, config.importance, batches, config.random_seed, self._task.loss)
 
     def shares(self) -> Mapping[str, NDArray[np.float64]]:
         """Return for each group the share of importance that w channels keep, ``(channels + 1,)``."""
@@ -67,4 +68,4 @@ class Inheritance:
         """Draw ``count`` training images, all where there are fewer; a folder's lie class by class."""
         train = self._task.train
         rows = np.random.default_rng(self._config.random_seed).permutation(len(train))[:count]
-        return Split(train.images[rows], train.labels[rows])
+        return train.part(rows)

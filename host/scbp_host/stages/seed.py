@@ -26,7 +26,8 @@ def _make(run: RunContext, candidate: Candidate) -> Payload | Failure:
     module = build_seed(run.spec, random_seed=run.config.random_seed)
     if run.config.weights is not None:
         load_weights(module, run.config.weights)
-        facts: Payload = {"val_top1": evaluate(module, run.task.validation), "epochs": 0, "device": "given"}
+        score = evaluate(module, run.task.validation, run.task.metric)
+        facts: Payload = {"val_top1": score, "epochs": 0, "device": "given"}
     else:
         recipe = seed_recipe(run.config)
         run.listen(StageStarted(SEED, f"train the seed, {run.spec.factory}", recipe.epochs))

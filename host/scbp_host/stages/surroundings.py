@@ -55,5 +55,6 @@ def _data_payload(task: Task) -> Payload:
         "split_sha256": task.split_sha256,
         **asdict(task.sizes),
         "class_names": list(task.class_names),
+        "metric": task.metric.name,
         "warnings": list(task.warnings),
     }

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from scbp_host.domain.candidate import Candidate
 from scbp_host.domain.measurement import Measurement
@@ -19,15 +24,23 @@ from scbp_host.stages.context import RunContext
 from scbp_host.stages.ledger import Payload
 from scbp_host.stages.records import EXPORT, RUNG, TEST, TRAIN, VERIFY, rung_subject
 from scbp_host.stages.repeats import settle
-from scbp_host.tasks.base import Split
-from scbp_host.tasks.classification import top1
-from scbp_host.training.inference import predict
+from scbp_host.tasks.base import Examples
+from scbp_host.training.inference import PART_SIZE, predict
 
 # Real images the export is compared on before anything is shipped.
 PARITY_IMAGES = 8
 # The device's outputs may differ from torch's by this share of the largest logit: another instruction set sums in
 # another order, a wrong kernel or a damaged model is off by far more.
 DEVICE_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True)
+class _Answers:
+    """What the device made of all images: the task's metric, and how far it is from torch."""
+
+    score: float
+    max_abs_difference: float
+    max_abs_expected: float
 
 
 class Trainings:
@@ -88,16 +101,15 @@ class Trainings:
         by_id = {candidate.structure_id: candidate for candidate in verified}
         settle(self._run, VERIFY, batch, by_id, self._measure_again)
 
-    def test(self, candidate: Candidate, trained: Payload, read_split: Callable[[], Split]) -> Payload | Failure:
+    def test(self, candidate: Candidate, trained: Payload, read_split: Callable[[], Examples]) -> Payload | Failure:
         """Report on the test split, from the device's outputs; ``read_split`` is called only if that is still to do."""
         module = self._run.artifacts.load_module(candidate.structure_id, trained["weights_sha256"])
         exported = self._run.ledger.payloads(EXPORT)[candidate.structure_id]
         onnx = self._run.artifacts.load_onnx(candidate.structure_id, exported["onnx_sha256"])
 
         def report() -> Payload | Failure:
-            split = read_split()
-            outputs = self._device_outputs(onnx, module, split)
-            return outputs if isinstance(outputs, Failure) else {"test_top1": top1(outputs.outputs, split.labels)}
+            answers = self._answers(onnx, module, read_split())
+            return answers if isinstance(answers, Failure) else {"test_top1": answers.score}
 
         return self._run.ledger.once(TEST, candidate.structure_id, report)
 
@@ -123,7 +135,7 @@ class Trainings:
             onnx = export_onnx(module, run.spec.input_shape, **versions)
         except ModelError as error:
             return Failure(FailureKind.EXPORT_FAILED, error.message, error.hint)
-        parity = check_parity(module, onnx, run.task.validation.images[:PARITY_IMAGES])
+        parity = check_parity(module, onnx, run.task.first(PARITY_IMAGES))
         if isinstance(parity, Failure):
             return parity
         figures = cost(module, run.spec.input_shape)
@@ -140,16 +152,16 @@ class Trainings:
     def _verify(self, onnx: bytes, module: Module) -> Payload | Failure:
         run = self._run
         shipped_before = run.client.bytes_shipped
-        outputs = self._device_outputs(onnx, module, run.task.validation)
-        if isinstance(outputs, Failure):
-            return outputs
+        answers = self._answers(onnx, module, run.task.validation)
+        if isinstance(answers, Failure):
+            return answers
         measurement = self._connected().measure(onnx, pack=False)
         if isinstance(measurement, Failure):
             return measurement
         return {
-            "val_top1": top1(outputs.outputs, run.task.validation.labels),
-            "max_abs_difference": outputs.max_abs_difference,
-            "max_abs_expected": outputs.max_abs_expected,
+            "val_top1": answers.score,
+            "max_abs_difference": answers.max_abs_difference,
+            "max_abs_expected": answers.max_abs_expected,
             "wire_bytes": run.client.wire_bytes(hashlib.sha256(onnx).hexdigest()),
             "bytes_shipped": run.client.bytes_shipped - shipped_before,
             "measurement": measurement.to_json(),
@@ -160,18 +172,21 @@ class Trainings:
         onnx = self._run.artifacts.load_onnx(candidate.structure_id, exported["onnx_sha256"])
         return self._connected().pair_again(onnx, earlier, pack=False)
 
-    def _device_outputs(self, onnx: bytes, module: Module, split: Split) -> DeviceOutputs | Failure:
-        outputs = self._connected().infer(onnx, split.images, predict(module, split.images))
-        if isinstance(outputs, Failure):
-            return outputs
-        if outputs.max_abs_difference > DEVICE_TOLERANCE * outputs.max_abs_expected:
-            return Failure(
-                FailureKind.PARITY_FAILED,
-                f"the device's outputs differ from torch's by {outputs.max_abs_difference:.3g} where the largest is "
-                f"{outputs.max_abs_expected:.3g}; expected at most {DEVICE_TOLERANCE:g} of it",
-                "the device's runtime computes another network: try another version of it",
-            )
-        return outputs
+    def _answers(self, onnx: bytes, module: Module, examples: Examples) -> _Answers | Failure:
+        """Let the device answer every image, part by part, and judge its answers."""
+        parts: list[tuple[DeviceOutputs, NDArray[Any]]] = []
+        for part in examples.parts(PART_SIZE):
+            outputs = self._connected().infer(onnx, part.images, predict(module, part.images))
+            if isinstance(outputs, Failure):
+                return outputs
+            parts.append((outputs, part.labels))
+        difference = max(outputs.max_abs_difference for outputs, _ in parts)
+        largest = max(outputs.max_abs_expected for outputs, _ in parts)
+        if not difference <= DEVICE_TOLERANCE * largest:
+            return _differs(difference, largest)
+        everything = np.concatenate([outputs.outputs for outputs, _ in parts])
+        score = self._run.task.metric(everything, np.concatenate([labels for _, labels in parts]))
+        return _Answers(score, difference, largest)
 
     def _connected(self) -> MeasuringSession:
         if self._session is None:
@@ -179,3 +194,12 @@ class Trainings:
             onnx = self._run.artifacts.load_onnx(self._seed.structure_id, exported["onnx_sha256"])
             self._session = self._run.measuring(onnx, filler=False)
         return self._session
+
+
+def _differs(difference: float, largest: float) -> Failure:
+    return Failure(
+        FailureKind.PARITY_FAILED,
+        f"the device's outputs differ from torch's by {difference:.3g} where the largest is {largest:.3g}; "
+        f"expected at most {DEVICE_TOLERANCE:g} of it",
+        "the device's runtime computes another network: try another version of it",
+    )

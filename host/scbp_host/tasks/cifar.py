@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scbp_host.errors import DataError
-from scbp_host.tasks.pixels import as_input
-from scbp_host.tasks.splitting import Pictures, Role, check_size, sha256
+from scbp_host.tasks.pixels import PixelImages, as_input
+from scbp_host.tasks.splitting import Pictures, Role, fits, sha256
 
 _PIXELS = 3 * 32 * 32
 
@@ -86,7 +86,7 @@ def read_cifar(name: str, folder: Path, input_shape: tuple[int, int, int]) -> Pi
         input_shape: (channels, height, width); channels are 1 or 3.
 
     Raises:
-        DataError: a file is missing, damaged, or of something else; the images would take too much memory.
+        DataError: a file is missing, damaged, or of something else.
     """
     variant = VARIANTS[name]
     found, binary = _locate(variant, folder)
@@ -97,11 +97,11 @@ def read_cifar(name: str, folder: Path, input_shape: tuple[int, int, int]) -> Pi
     pixels, labels = (np.concatenate(parts) for parts in zip(*batches, strict=True))
     if labels.max() >= len(class_names):
         raise DataError(f"{found}: label {labels.max()} has no name among {len(class_names)}", _hint(variant))
-    check_size(str(found), len(labels), input_shape)
     roles = np.full(len(labels), Role.TRAIN, dtype=np.int8)
     roles[-len(batches[-1][1]) :] = Role.TEST
     digest = sha256([pixels.tobytes(), labels.astype("<i8").tobytes(), *(own.encode() for own in class_names)])
-    return Pictures(as_input(pixels, input_shape), labels, class_names, digest, roles)
+    images = as_input(pixels, input_shape) if fits(len(labels), input_shape) else PixelImages(pixels, input_shape)
+    return Pictures(images, labels, class_names, digest, roles)
 
 
 def _locate(variant: Variant, folder: Path) -> tuple[Path, bool]:

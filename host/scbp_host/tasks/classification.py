@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scbp_host.errors import DataError
+from scbp_host.tasks.metric import Metric
 
 
 def top1(logits: NDArray[np.floating[Any]], labels: NDArray[np.int64]) -> float:
@@ -24,3 +25,6 @@ def top1(logits: NDArray[np.floating[Any]], labels: NDArray[np.int64]) -> float:
         raise DataError(f"top-1: logits of shape {logits.shape} do not belong to labels of shape {labels.shape}")
     correct = (np.argmax(logits, axis=1) == labels) & ~np.isnan(logits).any(axis=1)
     return float(np.mean(correct))
+
+
+TOP1 = Metric("top1", top1)

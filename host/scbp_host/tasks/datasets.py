@@ -10,6 +10,7 @@ from scbp_host.errors import UnknownNameError, UsageError
 from scbp_host.tasks.augmentation import make_augmentation
 from scbp_host.tasks.base import Task
 from scbp_host.tasks.cifar import VARIANTS, read_cifar
+from scbp_host.tasks.custom import is_reference, load_custom
 from scbp_host.tasks.embedded import read_digits, read_textures
 from scbp_host.tasks.folder import FOLDER_HINT, read_folder
 from scbp_host.tasks.splitting import Pictures, make_task
@@ -17,7 +18,7 @@ from scbp_host.tasks.splitting import Pictures, make_task
 Shape = tuple[int, int, int]
 
 _EMBEDDED: dict[str, Callable[[Shape], Pictures]] = {"digits": read_digits, "textures": read_textures}
-_HINT = "or give a folder: " + FOLDER_HINT
+_HINT = "or give a folder, or package.module:function; " + FOLDER_HINT
 
 
 def data_names() -> list[str]:
@@ -29,9 +30,10 @@ def load_task(data: str, input_shape: Shape, augment: Augment | None = None, max
     """Load a task; ``docs/data.md`` says how each is split.
 
     Args:
-        data: ``digits``, ``textures``, ``cifar10:FOLDER``, ``cifar100:FOLDER``, or a folder of images.
+        data: ``digits``, ``textures``, ``cifar10:FOLDER``, ``cifar100:FOLDER``, ``package.module:function``
+            (:mod:`scbp_host.tasks.custom`), or a folder of images.
         input_shape: (channels, height, width) the images are resized to (bilinear); channels are 1 or 3.
-        augment: how training images are varied; None takes what suits the data.
+        augment: how training images are varied; None takes what suits the data, or what the user's task says.
         max_corrupt: unreadable images in a folder up to this number are left out; None allows 1 % of all.
 
     Raises:
@@ -39,6 +41,8 @@ def load_task(data: str, input_shape: Shape, augment: Augment | None = None, max
         DataError: files are missing, damaged, too few or too large.
         UsageError: channels are neither 1 nor 3; a name without its folder.
     """
+    if is_reference(data) and data.partition(":")[0] not in VARIANTS:
+        return load_custom(data, input_shape, None if augment is None else make_augmentation(augment, input_shape[1:]))
     if input_shape[0] not in (1, 3):
         raise UsageError(f"input_shape {input_shape}: expected 1 or 3 channels, got {input_shape[0]}")
     pictures, suited = _read(data, input_shape, max_corrupt)

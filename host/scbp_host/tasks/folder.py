@@ -13,7 +13,7 @@ from PIL import Image
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from scbp_host.errors import DataError
-from scbp_host.tasks.splitting import Pictures, Role, check_size, sha256
+from scbp_host.tasks.splitting import Pictures, Role, fits, sha256
 
 MIN_IMAGES_PER_CLASS = 5
 # Of all images may be unreadable where the user sets no limit; rounded up.
@@ -33,6 +33,20 @@ class _Picture:
     role: Role
 
 
+@dataclass(frozen=True)
+class ImageFiles:
+    """Images that are read from their files, each when it is needed."""
+
+    paths: tuple[Path, ...]
+    input_shape: tuple[int, int, int]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int, /) -> NDArray[np.float32]:
+        return read_image(self.paths[index], self.input_shape)
+
+
 def read_folder(folder: Path, input_shape: tuple[int, int, int], max_corrupt: int | None) -> Pictures:
     """Read a folder of images, resized bilinearly.
 
@@ -42,18 +56,17 @@ def read_folder(folder: Path, input_shape: tuple[int, int, int], max_corrupt: in
         max_corrupt: unreadable images up to this number are left out; None allows 1 % of all.
 
     Raises:
-        DataError: the folder is missing, has too few classes or images, is too large, or has too many unreadable ones.
+        DataError: the folder is missing, has too few classes or images, or has too many unreadable ones.
     """
     class_names, listed = _listed(folder)
-    check_size(str(folder), len(listed), input_shape)
-    images = np.empty((len(listed), *input_shape), dtype=np.float32)
-    kept, corrupt = _read_all(listed, images)
+    in_memory = np.empty((len(listed), *input_shape), dtype=np.float32) if fits(len(listed), input_shape) else None
+    kept, corrupt = _read_all(listed, input_shape, in_memory)
     _check_corrupt(folder, corrupt, len(listed), max_corrupt)
     _check_classes(folder, class_names, kept)
     labels = np.array([own.label for own in kept], dtype=np.int64)
     roles = np.array([own.role for own in kept], dtype=np.int8)
     return Pictures(
-        images[: len(kept)],
+        ImageFiles(tuple(own.path for own in kept), input_shape) if in_memory is None else in_memory[: len(kept)],
         labels,
         class_names,
         sha256(_content(folder, kept)),
@@ -113,17 +126,21 @@ def _subfolders(folder: Path) -> dict[str, Path]:
     return {entry.name: entry for entry in entries if entry.is_dir() and not entry.name.startswith(".")}
 
 
-def _read_all(listed: list[_Picture], images: NDArray[np.float32]) -> tuple[list[_Picture], list[DataError]]:
-    """Fill ``images`` from its start; return the pictures that could be read, and why the others could not."""
+def _read_all(
+    listed: list[_Picture], input_shape: tuple[int, int, int], images: NDArray[np.float32] | None
+) -> tuple[list[_Picture], list[DataError]]:
+    """Fill ``images``, if given, from the start; return the pictures that can be read, and why the others cannot."""
     kept: list[_Picture] = []
     corrupt: list[DataError] = []
     for own in listed:
         try:
-            images[len(kept)] = read_image(own.path, images.shape[1:])
+            image = read_image(own.path, input_shape)
         except DataError as error:
             corrupt.append(error)
-        else:
-            kept.append(own)
+            continue
+        if images is not None:
+            images[len(kept)] = image
+        kept.append(own)
     return kept, corrupt
 
 

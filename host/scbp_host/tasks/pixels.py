@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -24,3 +26,18 @@ def as_input(pixels: NDArray[np.uint8], input_shape: tuple[int, int, int]) -> ND
             part = functional.interpolate(part, size=input_shape[1:], mode="bilinear", antialias=True)
         images[start : start + _SLICE] = part.numpy()
     return images
+
+
+@dataclass(frozen=True)
+class PixelImages:
+    """8-bit images (n, 3, h, w), each converted when it is read."""
+
+    pixels: NDArray[np.uint8]
+    input_shape: tuple[int, int, int]
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def __getitem__(self, index: int, /) -> NDArray[np.float32]:
+        image: NDArray[np.float32] = as_input(self.pixels[index : index + 1], self.input_shape)[0]
+        return image

@@ -7,13 +7,16 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from scbp_host.errors import DataError
 from scbp_host.tasks.augmentation import Augmentation
-from scbp_host.tasks.base import Normalization, Split, Task
+from scbp_host.tasks.base import Examples, Normalization, Split, Task
+from scbp_host.tasks.streaming import Stream, default_workers
 
 TRAIN_SHARE, VALIDATION_SHARE = 0.5, 0.2
 # Of each class's training images, for a split that the data set does not bring itself.
@@ -22,7 +25,21 @@ HELD_BACK_SHARE = 0.1
 SPLIT_SEED = 20
 MAX_BYTES = 4 * 1024**3
 
+# Of images that are not held in memory, so many training images give the statistics to normalise by.
+STATISTICS_IMAGES = 4096
+
 Rows = NDArray[np.int64]
+Indices = tuple[Rows, Rows, Rows]
+
+
+class ImageSource(Protocol):
+    """Images that are read one by one."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> NDArray[np.float32]:
+        """Return an image of its own, (channels, height, width) in [0, 1]."""
+        ...
 
 
 class Role(IntEnum):
@@ -38,7 +55,7 @@ class Pictures:
     """Labelled pictures before they are split.
 
     Attributes:
-        images: (n, channels, height, width) in [0, 1].
+        images: (n, channels, height, width) float32 in [0, 1], or read one by one where they do not fit.
         labels: (n,), indices into ``class_names``.
         class_names: in label order.
         sha256: digest of the original data.
@@ -46,12 +63,20 @@ class Pictures:
         warnings: what was left out.
     """
 
-    images: NDArray[np.float32]
+    images: NDArray[np.float32] | ImageSource
     labels: NDArray[np.int64]
     class_names: tuple[str, ...]
     sha256: bytes
     roles: NDArray[np.int8] | None = None
     warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Splits:
+    normalization: Normalization
+    train: Examples
+    validation: Examples
+    test: Examples
 
 
 def make_task(name: str, pictures: Pictures, input_shape: tuple[int, int, int], augmentation: Augmentation) -> Task:
@@ -65,32 +90,31 @@ def make_task(name: str, pictures: Pictures, input_shape: tuple[int, int, int], 
     """
     indices = split_rows(pictures.labels, pictures.roles)
     _check_none_empty(name, indices)
-    normalization = _statistics(pictures.images[indices[0]])
-    splits = [Split(normalized(pictures.images[rows], normalization), pictures.labels[rows]) for rows in indices]
+    images, labels = pictures.images, pictures.labels
+    if isinstance(images, np.ndarray):
+        splits = _in_memory(images, labels, indices)
+    else:
+        splits = _read_as_needed(images, labels, indices)
     return Task(
         name,
         pictures.class_names,
         input_shape,
-        splits[0],
-        splits[1],
-        normalization,
+        splits.train,
+        splits.validation,
+        splits.normalization,
         sha256([pictures.sha256, *(rows.astype("<i8").tobytes() for rows in indices)]).hex(),
-        held_out=splits[2],
+        held_out=splits.test,
         augmentation=augmentation,
         warnings=pictures.warnings,
     )
 
 
-def check_size(name: str, count: int, input_shape: tuple[int, int, int]) -> None:
-    """Raise DataError where ``count`` images take more memory than should be used."""
-    needed_bytes = 4 * math.prod(input_shape) * count
-    if needed_bytes > MAX_BYTES:
-        gib = 1024**3
-        needs = f"{name}: {count} images at {input_shape} take {needed_bytes / gib:.1f} GiB"
-        raise DataError(f"{needs}; at most {MAX_BYTES / gib:g}", "a smaller --input-shape")
+def fits(count: int, input_shape: tuple[int, int, int]) -> bool:
+    """Say whether ``count`` images are few and small enough to be held in memory."""
+    return 4 * math.prod(input_shape) * count <= MAX_BYTES
 
 
-def split_rows(labels: NDArray[np.int64], roles: NDArray[np.int8] | None) -> tuple[Rows, Rows, Rows]:
+def split_rows(labels: NDArray[np.int64], roles: NDArray[np.int8] | None) -> Indices:
     """Return sorted rows of the train, validation and test images."""
     everything = np.arange(len(labels), dtype=np.int64)
     if roles is None:
@@ -105,7 +129,7 @@ def split_rows(labels: NDArray[np.int64], roles: NDArray[np.int8] | None) -> tup
 
 
 def normalized(images: NDArray[np.float32], normalization: Normalization) -> NDArray[np.float32]:
-    """Normalise images (n, channels, height, width) in place and return them."""
+    """Normalise images (..., channels, height, width) in place and return them."""
     images -= np.array(normalization.mean, dtype=np.float32)[:, None, None]
     images /= np.array(normalization.std, dtype=np.float32)[:, None, None]
     return images
@@ -133,6 +157,36 @@ def _stratified(labels: NDArray[np.int64], rows: Rows, *shares: float) -> list[R
     return [np.sort(np.concatenate([rows[:0], *part])) for part in parts]
 
 
+@dataclass(frozen=True)
+class _Items:
+    """Pictures as a map-style dataset: item i is (normalised image, label)."""
+
+    images: ImageSource
+    labels: NDArray[np.int64]
+    normalization: Normalization
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int, /) -> tuple[torch.Tensor, int]:
+        image = normalized(self.images[index], self.normalization)
+        return torch.from_numpy(image), int(self.labels[index])
+
+
+def _in_memory(images: NDArray[np.float32], labels: NDArray[np.int64], indices: Indices) -> _Splits:
+    normalization = _statistics(images[indices[0]])
+    train, validation, test = (Split(normalized(images[rows], normalization), labels[rows]) for rows in indices)
+    return _Splits(normalization, train, validation, test)
+
+
+def _read_as_needed(images: ImageSource, labels: NDArray[np.int64], indices: Indices) -> _Splits:
+    sample = np.random.RandomState(SPLIT_SEED).permutation(indices[0])[:STATISTICS_IMAGES]
+    normalization = _statistics(np.stack([images[int(row)] for row in sample]))
+    items = _Items(images, labels, normalization)
+    train, validation, test = (Stream(items, rows, default_workers()) for rows in indices)
+    return _Splits(normalization, train, validation, test)
+
+
 def _statistics(images: NDArray[np.float32]) -> Normalization:
     mean = images.mean(axis=(0, 2, 3), dtype=np.float64)
     # A channel that never changes carries nothing; dividing by its zero deviation would make NaN of it.
@@ -140,7 +194,7 @@ def _statistics(images: NDArray[np.float32]) -> Normalization:
     return Normalization(tuple(mean.tolist()), tuple(std.tolist()))
 
 
-def _check_none_empty(name: str, indices: tuple[Rows, Rows, Rows]) -> None:
+def _check_none_empty(name: str, indices: Indices) -> None:
     for role, rows in zip(Role, indices, strict=True):
         if not len(rows):
             raise DataError(f"{name}: expected images for {role.name.lower()}, found none")

@@ -8,6 +8,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from scbp_host.tasks.metric import Loss
+
 # What remembered answers may take: all of a small data set's, and no more of a large one's.
 MEMORY_BYTES = 256 * 1024**2
 
@@ -51,28 +53,35 @@ class RememberingTeacher(nn.Module):
 
 
 def distillation_loss(
-    student: torch.Tensor, teacher: torch.Tensor, labels: torch.Tensor, temperature: float, weight: float
+    student: torch.Tensor,
+    teacher: torch.Tensor,
+    labels: torch.Tensor,
+    temperature: float,
+    weight: float,
+    loss: Loss = functional.cross_entropy,
 ) -> torch.Tensor:
     """Mix the teacher's softened answers with the labels.
 
-    ``weight * T^2 * KL(softmax(teacher / T) || softmax(student / T)) + (1 - weight) * cross_entropy(student, labels)``;
+    ``weight * T^2 * KL(softmax(teacher / T) || softmax(student / T)) + (1 - weight) * loss(student, labels)``;
     T^2 keeps the soft gradients' size independent of T (Hinton et al., "Distilling the Knowledge in a Neural Network",
     2015, section 2).
 
     Args:
-        student: logits (n, num_classes).
-        teacher: logits (n, num_classes) of the same batch, without gradient.
-        labels: int64 (n,).
+        student: logits (n, num_classes, ...), where there may be one for each of several positions.
+        teacher: of the same batch and shape, without gradient.
+        labels: (n, ...), as ``loss`` takes them.
         temperature: T > 0.
         weight: the teacher's share, in [0, 1].
+        loss: of outputs and labels, a mean.
 
     Returns:
-        the mean over the batch, a scalar.
+        the mean over the batch and its positions, a scalar.
     """
     soft = functional.kl_div(
         functional.log_softmax(student / temperature, dim=1),
         functional.log_softmax(teacher / temperature, dim=1),
-        reduction="batchmean",
+        reduction="sum",
         log_target=True,
     )
-    return weight * temperature**2 * soft + (1.0 - weight) * functional.cross_entropy(student, labels)
+    soft = soft / (student.numel() // student.shape[1])
+    return weight * temperature**2 * soft + (1.0 - weight) * loss(student, labels)

@@ -1,4 +1,4 @@
-"""How training images come to the device: all of them once, or batch by batch where they do not fit."""
+"""How training images come to the device: all of them once, or batch by batch where they do not fit or are streamed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Protocol
 
 import torch
 
-from scbp_host.tasks.base import Split
+from scbp_host.tasks.base import Examples, Split
 from scbp_host.training.placement import free_bytes
 
 # Of the memory that is free before the training, the images may take this share; activations need the rest.
@@ -25,11 +25,11 @@ class Feed(Protocol):
         ...
 
 
-def feed(split: Split, device: torch.device) -> Feed:
+def feed(examples: Examples, device: torch.device) -> Feed:
     """Return the fastest feed that ``device`` has memory for."""
-    if split.images.nbytes <= RESIDENT_SHARE * free_bytes(device):
-        return Resident(split, device)
-    return Prefetched(split, device)
+    if isinstance(examples, Split) and examples.images.nbytes <= RESIDENT_SHARE * free_bytes(device):
+        return Resident(examples, device)
+    return Prefetched(examples, device)
 
 
 class Resident:
@@ -47,23 +47,18 @@ class Resident:
 
 
 class Prefetched:
-    """The split stays in the host's memory; a thread gathers the next batch, pinned, while the device computes."""
+    """The examples stay where they are; a thread gets the next batch, pinned, while the device computes."""
 
-    def __init__(self, split: Split, device: torch.device) -> None:
-        self._images = torch.from_numpy(split.images)
-        self._labels = torch.from_numpy(split.labels)
+    def __init__(self, examples: Examples, device: torch.device) -> None:
+        self._examples = examples
         self._device = device
 
     def batches(self, order: Sequence[torch.Tensor]) -> Iterator[Batch]:
         """See :class:`Feed`."""
+        batches = self._examples.batches(order, pinned=self._device.type == "cuda")
         with ThreadPoolExecutor(max_workers=1, thread_name_prefix="prefetch") as thread:
-            ahead = [thread.submit(self._gather, rows) for rows in order[:1]]
-            for position in range(len(order)):
-                images, labels = ahead.pop().result()
-                ahead += [thread.submit(self._gather, rows) for rows in order[position + 1 : position + 2]]
+            ahead = thread.submit(next, batches, None)
+            while (batch := ahead.result()) is not None:
+                ahead = thread.submit(next, batches, None)
                 # From pinned memory the copy runs beside the host: it is queued, not waited for.
-                yield images.to(self._device, non_blocking=True), labels.to(self._device, non_blocking=True)
-
-    def _gather(self, rows: torch.Tensor) -> Batch:
-        images, labels = self._images[rows], self._labels[rows]
-        return (images.pin_memory(), labels.pin_memory()) if self._device.type == "cuda" else (images, labels)
+                yield batch[0].to(self._device, non_blocking=True), batch[1].to(self._device, non_blocking=True)

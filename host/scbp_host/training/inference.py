@@ -7,10 +7,13 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from scbp_host.tasks.base import Split
-from scbp_host.tasks.classification import top1
+from scbp_host.tasks.base import Examples
+from scbp_host.tasks.classification import TOP1
+from scbp_host.tasks.metric import Metric
 
 _BATCH_SIZE = 256
+# Images in memory at a time, where a data set is not; whole batches.
+PART_SIZE = 4 * _BATCH_SIZE
 
 
 def predict(module: nn.Module, images: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -25,9 +28,11 @@ def predict(module: nn.Module, images: NDArray[np.float32]) -> NDArray[np.float3
     return logits
 
 
-def evaluate(module: nn.Module, split: Split) -> float:
-    """Return the top-1 accuracy of ``module`` on ``split``, in [0, 1]."""
-    return top1(predict(module, split.images), split.labels)
+def evaluate(module: nn.Module, examples: Examples, metric: Metric = TOP1) -> float:
+    """Return the accuracy of ``module`` on ``examples``, in [0, 1], by ``metric``."""
+    parts = [(predict(module, part.images), part.labels) for part in examples.parts(PART_SIZE)]
+    outputs, labels = (np.concatenate(own) for own in zip(*parts, strict=True))
+    return metric(outputs, labels)
 
 
 def recalibrate_batch_norm(module: nn.Module, images: NDArray[np.float32]) -> None:

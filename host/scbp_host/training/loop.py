@@ -89,7 +89,7 @@ class Loop:
         while len(self.history) < until:
             if not self._epoch():
                 return False
-            self.history.append(evaluate(self._module, self._task.validation))
+            self.history.append(evaluate(self._module, self._task.validation, self._task.metric))
             if checkpoint is not None:
                 write_checkpoint(checkpoint, self._state())
             on_epoch(len(self.history), self._recipe.epochs, self.history[-1])

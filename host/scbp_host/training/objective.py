@@ -6,8 +6,8 @@ from typing import Protocol
 
 import torch
 from torch import nn
-from torch.nn import functional
 
+from scbp_host.tasks.metric import Loss
 from scbp_host.training.distillation import distillation_loss
 
 
@@ -26,15 +26,17 @@ class Objective(Protocol):
 
 
 class Supervised:
-    """Cross-entropy with the labels, and distillation where there is a teacher.
+    """The task's loss against the labels, and distillation where there is a teacher.
 
     Args:
+        loss: of outputs and labels.
         teacher: a trained module where the images lie, in eval mode; None learns from labels only.
         temperature: softens teacher and student.
         weight: the teacher's share of the loss, in [0, 1].
     """
 
-    def __init__(self, teacher: nn.Module | None, temperature: float, weight: float) -> None:
+    def __init__(self, loss: Loss, teacher: nn.Module | None, temperature: float, weight: float) -> None:
+        self._loss = loss
         self._teacher = teacher
         self._temperature = temperature
         self._weight = weight
@@ -43,7 +45,7 @@ class Supervised:
         """See :class:`Objective`."""
         logits = module(images)
         if self._teacher is None:
-            return functional.cross_entropy(logits, labels)
+            return self._loss(logits, labels)
         with torch.no_grad():
             answers = self._teacher(images)
-        return distillation_loss(logits.float(), answers.float(), labels, self._temperature, self._weight)
+        return distillation_loss(logits.float(), answers.float(), labels, self._temperature, self._weight, self._loss)

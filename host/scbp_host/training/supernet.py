@@ -15,13 +15,13 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 from torch.func import functional_call
 from torch.nn import functional
 
 from scbp_host.domain.outcome import Failure
-from scbp_host.tasks.base import Task
+from scbp_host.tasks.base import Examples, Split, Task
+from scbp_host.tasks.metric import Loss
 from scbp_host.training.distillation import distillation_loss
 from scbp_host.training.inference import evaluate, recalibrate_batch_norm
 from scbp_host.training.loop import OnEpoch
@@ -83,24 +83,33 @@ class Sandwich:
         count: how many others there are.
         other: returns the i-th of them, 0 <= i < count.
         recipe: its temperature and weight are those of the sub-networks' distillation.
+        loss: of outputs and labels; what the widest learns by.
     """
 
-    def __init__(self, narrowest: Part, count: int, other: Callable[[int], Part], recipe: Recipe) -> None:
+    def __init__(
+        self,
+        narrowest: Part,
+        count: int,
+        other: Callable[[int], Part],
+        recipe: Recipe,
+        loss: Loss = functional.cross_entropy,
+    ) -> None:
         self._narrowest = SharedPart(narrowest)
         self._count = count
         self._other = lru_cache(_REMEMBERED_PARTS)(lambda index: SharedPart(other(index)))
         self._recipe = recipe
+        self._loss = loss
 
     def __call__(self, module: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Return the sum of the losses, a scalar; arguments as for :class:`scbp_host.training.objective.Objective`."""
         widest = module(images)
         answers = widest.detach().float()
         drawn = torch.randint(self._count, (RANDOM_PARTS,)).tolist()
-        loss = functional.cross_entropy(widest, labels)
+        loss = self._loss(widest, labels)
         for part in (self._narrowest, *map(self._other, drawn)):
             logits = part(module, images).float()
             loss = loss + distillation_loss(
-                logits, answers, labels, self._recipe.distill_temperature, self._recipe.distill_weight
+                logits, answers, labels, self._recipe.distill_temperature, self._recipe.distill_weight, self._loss
             )
         return loss
 
@@ -129,14 +138,15 @@ def train_supernet(
         on_epoch: as there; the accuracy is that of the widest.
         checkpoint: as there.
     """
-    sandwich = Sandwich(narrowest, count, other, recipe)
+    sandwich = Sandwich(narrowest, count, other, recipe, task.loss)
     return train(module, task, recipe, random_seed, None, on_epoch, objective=sandwich, checkpoint=checkpoint)
 
 
 def estimate_top1(part: Part, shared: nn.Module, task: Task) -> float:
-    """Return the validation top-1, in [0, 1], of the sub-network that takes its weights from ``shared``.
+    """Return the validation accuracy, in [0, 1], of the sub-network that takes its weights from ``shared``.
 
-    Its BatchNorm statistics are those of up to ``CALIBRATION_IMAGES`` training images. Nothing is trained.
+    It is the task's metric. The BatchNorm statistics are those of up to ``CALIBRATION_IMAGES`` training images. Nothing
+    is trained.
 
     Args:
         part: its module is given the shared weights.
@@ -146,15 +156,14 @@ def estimate_top1(part: Part, shared: nn.Module, task: Task) -> float:
     state = shared.state_dict()
     part.module.load_state_dict({name: take(state[name]) for name, take in part.slices.items()})
     module = part.module.to(training_device())
-    recalibrate_batch_norm(module, _spread(task.train.images))
-    return evaluate(module, task.validation)
+    recalibrate_batch_norm(module, _spread(task.train).images)
+    return evaluate(module, task.validation, task.metric)
 
 
-def _spread(images: NDArray[np.float32]) -> NDArray[np.float32]:
+def _spread(examples: Examples) -> Split:
     # Evenly from all: the images of a folder lie class by class.
-    count = min(CALIBRATION_IMAGES, len(images))
-    chosen: NDArray[np.float32] = images[np.linspace(0, len(images) - 1, count).astype(np.int64)]
-    return chosen
+    count = min(CALIBRATION_IMAGES, len(examples))
+    return examples.part(np.linspace(0, len(examples) - 1, count).astype(np.int64))
 
 
 def _without_weights(module: nn.Module) -> nn.Module:

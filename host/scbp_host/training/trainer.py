@@ -68,7 +68,7 @@ def train(
         teacher: a trained module to distil from, which answers the same augmented batches; its weights stay as they
             are, and it is left like ``module``. None trains on labels only.
         on_epoch: called after each epoch with (epochs done, epochs, validation top-1).
-        objective: what to minimise; None takes the cross-entropy, with distillation where there is a teacher.
+        objective: what to minimise; None takes the task's loss, with distillation where there is a teacher.
         checkpoint: the state is written here after each epoch, and a call that finds it goes on from there. Whoever
             keeps the result removes it. None keeps no state.
         until: stop after this many of the recipe's epochs, which need a ``checkpoint`` to be gone on from; the learning
@@ -84,7 +84,7 @@ def train(
         with torch.random.fork_rng():
             torch.manual_seed(random_seed)
             answering = None if teacher is None else placed(teacher, device).eval()
-            own = objective or Supervised(answering, recipe.distill_temperature, recipe.distill_weight)
+            own = objective or Supervised(task.loss, answering, recipe.distill_temperature, recipe.distill_weight)
             loop = Loop(placed(module, device), own, task, recipe, random_seed, device)
             finite = loop.run(until or recipe.epochs, on_epoch, checkpoint)
     except torch.OutOfMemoryError as error:

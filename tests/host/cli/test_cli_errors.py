@@ -2,6 +2,7 @@
 
 import json
 import socket
+import sys
 from pathlib import Path
 
 import onnx
@@ -290,3 +291,12 @@ def test_devices_as_a_table_says_which_board_has_no_address(command):
     code, out, _ = command("devices", "list")
     assert code == 0
     assert "not configured" in out
+
+
+def test_a_task_is_looked_for_where_scbp_is_started(refused, cwd, monkeypatch):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (cwd / "own_task_here.py").write_text("def task(input_shape):\n    return 1\n")
+    line, err = refused(2, "run", "--data", "own_task_here:task")
+    assert "data 'own_task_here:task': expected a CustomTask, got int" in line
+    assert "docs/data.md" in err
+    assert nothing_was_begun(cwd)

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from scbp_host.errors import DataError, UsageError
+from scbp_host.tasks import splitting
 from scbp_host.tasks.base import Split, Task
 from scbp_host.tasks.datasets import load_task
 
@@ -146,6 +147,17 @@ def test_a_pickle_that_would_run_a_program_does_not(tmp_path: Path) -> None:
 def test_other_shapes(tmp_path: Path) -> None:
     folder = write_binary("cifar10", tmp_path / "own")
     assert load_task(f"cifar10:{folder}", (1, 24, 20)).train.images.shape == (90, 1, 24, 20)
+
+
+def test_what_memory_does_not_hold_is_streamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = f"cifar10:{write_binary('cifar10', tmp_path / 'own')}"
+    held = load_task(data, (3, 40, 40))
+    monkeypatch.setattr(splitting, "MAX_BYTES", 1000)
+    streamed = load_task(data, (3, 40, 40))
+    assert not isinstance(streamed.train, Split)
+    assert streamed.split_sha256 == held.split_sha256
+    few = np.array([2, 0])
+    np.testing.assert_allclose(streamed.held_out.part(few).images, held.held_out.part(few).images, atol=1e-4)
 
 
 def test_cifar_is_cropped_and_flipped(tmp_path: Path) -> None:

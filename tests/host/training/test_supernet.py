@@ -2,16 +2,22 @@ from __future__ import annotations
 
 import copy
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import TensorDataset
 
 from scbp_host.domain.candidate import Candidate, SeedSpec
 from scbp_host.space.slices import Carving, carve
 from scbp_host.tasks.base import Task
+from scbp_host.tasks.classification import top1
 from scbp_host.tasks.datasets import load_task
+from scbp_host.tasks.metric import Metric
+from scbp_host.tasks.streaming import Stream
 from scbp_host.training.inference import evaluate
 from scbp_host.training.recipe import Recipe
 from scbp_host.training.supernet import RANDOM_PARTS, Sandwich, SharedPart, estimate_top1, train_supernet
@@ -155,6 +161,23 @@ def test_the_widest_learns_from_the_labels_alone(seed: nn.Module, task: Task) ->
     assert kept is not None
     others = [row for row in range(16) if row not in kept.tolist()]
     torch.testing.assert_close(outside[others], shared[3].weight.grad[others])
+
+
+def test_without_distillation_all_learn_by_the_tasks_own_loss(seed: nn.Module, task: Task) -> None:
+    images, labels = torch.from_numpy(task.train.images[:4]), torch.from_numpy(task.train.labels[:4])
+    recipe = Recipe(epochs=1, distill_weight=0.0)
+    narrowest = part(NARROWEST, seed)
+    sandwich = Sandwich(narrowest, 1, lambda _: narrowest, recipe, lambda outputs, _: 0 * outputs.sum() + 2.5)
+    networks = 1 + 1 + RANDOM_PARTS
+    assert sandwich(copy.deepcopy(seed).eval(), images, labels).item() == pytest.approx(2.5 * networks)
+
+
+def test_an_estimate_reads_a_stream_and_is_the_tasks_own_metric(seed: nn.Module, task: Task) -> None:
+    items = TensorDataset(torch.from_numpy(task.train.images), torch.from_numpy(task.train.labels))
+    streamed = Stream(items, np.arange(len(items)), workers=0)
+    own = replace(task, train=streamed, metric=Metric("half", lambda outputs, labels: top1(outputs, labels) / 2))
+    estimate = estimate_top1(part(NARROWEST, seed), seed, task)
+    assert estimate_top1(part(NARROWEST, seed), seed, own) == estimate / 2
 
 
 def test_the_training_makes_the_narrowest_far_better_than_slicing_the_seed(
