@@ -16,7 +16,11 @@ def seed_recipe(config: RunConfig) -> Recipe:
 
 def supernet_recipe(config: RunConfig) -> Recipe:
     """Return how the slimmable seed is trained; not compiled, since every step runs other networks."""
-    return replace(SUPERNET_RECIPE, epochs=config.supernet_epochs or SUPERNET_RECIPE.epochs)
+    return replace(
+        SUPERNET_RECIPE,
+        epochs=config.supernet_epochs or SUPERNET_RECIPE.epochs,
+        distill_weight=SUPERNET_RECIPE.distill_weight if config.distill else 0.0,
+    )
 
 
 def candidate_recipe(config: RunConfig) -> Recipe:
