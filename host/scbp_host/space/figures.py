@@ -6,17 +6,15 @@ each group lost. The shares are those that :func:`scbp_host.space.slices.carve` 
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, lru_cache
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import nn
 
 from scbp_host.domain.candidate import ChannelGroup, SeedSpec, Superblock
-from scbp_host.space.cost import Cost
+from scbp_host.space.cost import Cost, cost
 from scbp_host.space.coupling import Coupling, couple
 from scbp_host.space.labels import Axis
 from scbp_host.space.ratio_sets import Ratios
@@ -64,13 +62,17 @@ class CostTable:
         self._slopes = np.stack([slopes for _, slopes in sides])
         ranks = [max(parameter.ndim, 1) for parameter in module.parameters()]
         self._starts = np.cumsum([0, *ranks[:-1]])
-        self._positions = _positions(module, seed.input_shape)
+        uses = coupling.found.uses
+        self._uses = np.asarray([uses[name] for name, _ in module.named_parameters()], dtype=np.float64)
+        # Products of feature maps: their channels stay, and so do these.
+        self._constant_macs = 0
+        self._constant_macs = cost(module, seed.input_shape).macs - self.cost([group.channels for group in groups]).macs
 
     def cost(self, widths: Sequence[int]) -> Cost:
         """Return the cost of the network with these widths, one for each group."""
         sides = np.rint(self._sides + self._slopes @ (np.asarray(widths, dtype=np.float64) - self._full))
         sizes = np.multiply.reduceat(sides, self._starts)
-        return Cost(int(sizes.sum()), int(sizes @ self._positions))
+        return Cost(int(sizes.sum()), int(sizes @ self._uses) + self._constant_macs)
 
 
 def _axes(module: nn.Module) -> Iterator[tuple[Axis, int]]:
@@ -90,20 +92,3 @@ def _side(coupling: Coupling, axis: Axis, size: int, columns: Mapping[str, int])
                 group = coupling.groups[share].group
                 slopes[columns[group.name]] = count / group.channels
     return size, slopes
-
-
-def _positions(module: nn.Module, input_shape: tuple[int, int, int]) -> Array:
-    """Return for each parameter how often one image multiplies by it: 0 unless a Conv2d's or Linear's weight."""
-    often: Counter[int] = Counter()
-
-    def record(layer: nn.Conv2d | nn.Linear, _inputs: object, output: torch.Tensor) -> None:
-        often[id(layer.weight)] += output.numel() // layer.weight.shape[0]
-
-    hooks = [m.register_forward_hook(record) for m in module.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
-    try:
-        with torch.inference_mode():
-            module(torch.zeros(1, *input_shape))
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return np.asarray([often[id(parameter)] for parameter in module.parameters()], dtype=np.float64)

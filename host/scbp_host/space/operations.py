@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -23,6 +24,7 @@ class Findings:
         names: names in the state dict of parameters and buffers, by ``id``.
         kept: names of modules whose own widths stay.
         resolutions: (height, width) that each convolution puts out, by the name of its weight, in forward order.
+        uses: how often one image multiplies by each entry of a weight, by its name: the positions it is applied at.
         by_whole_groups: names of the weights of grouped convolutions that lose whole groups.
         decided: the same, where it has been decided on the seed; None lets the number of groups decide.
         stepped: for each grouped convolution that loses channels of every group, the atoms of one group's channels.
@@ -37,6 +39,7 @@ class Findings:
     decided: frozenset[str] | None = None
     labels: dict[int, tuple[torch.Tensor, Labels]] = field(default_factory=dict)
     resolutions: dict[str, tuple[int, int]] = field(default_factory=dict)
+    uses: Counter[str] = field(default_factory=Counter)
     by_whole_groups: set[str] = field(default_factory=set)
     stepped: list[Labels] = field(default_factory=list)
     frozen: dict[str, str] = field(default_factory=dict)

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch.utils._pytree import tree_map_only
 
+from scbp_host.space.cost import positions
 from scbp_host.space.labels import Labels, broadcast, compressed, full, plain, varying_axes
 from scbp_host.space.operations import Operation, labels_of, name_of, tensors_in
 
@@ -37,6 +38,7 @@ def convolution(op: Operation) -> Labels:
         _grouped(op, read.reshape(groups, -1), taken, made.reshape(groups, -1))
     op.found.ledger.tie(made)
     _link_bias(op, made)
+    op.found.uses[op.found.names[id(weight)]] += positions(weight, tensor if transposed else op.result)
     op.found.resolutions.setdefault(op.found.names[id(weight)], tuple(op.result.shape[-2:]))
     return op.shape(made, axis, tensor.ndim)
 
@@ -85,6 +87,7 @@ def linear(op: Operation) -> Labels:
     op.found.ledger.read(read, taken, op.axis_of("weight", 1))
     _keep_heads(op, made)
     _link_bias(op, made)
+    op.found.uses[op.found.names[id(op["weight"])]] += positions(op["weight"], op.result)
     if tensor.ndim == 4:
         op.found.ledger.tie(made)
         op.found.resolutions.setdefault(op.found.names[id(op["weight"])], tuple(op.result.shape[1:3]))

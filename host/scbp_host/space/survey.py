@@ -11,14 +11,14 @@ import torch
 from torch import nn
 
 from scbp_host.domain.candidate import SeedSpec
-from scbp_host.space.cost import layer_macs
+from scbp_host.space.cost import WeightedLayer, check_countable, layer_macs
 from scbp_host.space.coupling import LocatedGroup, Resolution, coupled_groups
 from scbp_host.space.seeds import build_seed
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A Conv2d or Linear of the seed.
+    """A convolution or Linear of the seed.
 
     Attributes:
         name: of the module.
@@ -87,9 +87,18 @@ def survey_seed(spec: SeedSpec) -> Survey:
 
 
 def layers_of(module: nn.Module, input_shape: tuple[int, int, int]) -> tuple[Layer, ...]:
-    """Run one image of ``input_shape`` through ``module``, on the CPU in eval mode; return its layers as executed."""
+    """Run one image of ``input_shape`` through ``module``, on the CPU in eval mode; return its layers as executed.
+
+    Raises:
+        ModelError: it has a layer whose multiply-accumulates cannot be counted; names it.
+    """
+    check_countable(module)
     ledger = _Ledger()
-    hooks = [own.register_forward_hook(ledger.hook(name)) for name, own in module.named_modules() if own._parameters]
+    hooks = [
+        own.register_forward_hook(ledger.hook(name), with_kwargs=True)
+        for name, own in module.named_modules()
+        if own._parameters
+    ]
     try:
         with torch.inference_mode():
             module.eval()(torch.zeros(1, *input_shape))
@@ -111,10 +120,12 @@ class _Ledger:
     def hook(self, name: str) -> Any:
         """Return a forward hook for the module of this name."""
 
-        def book(module: nn.Module, _inputs: object, output: object) -> None:
+        def book(module: nn.Module, inputs: tuple[Any, ...], named: Mapping[str, Any], output: object) -> None:
             params = self._new_params(module)
-            if isinstance(module, nn.Conv2d | nn.Linear) and isinstance(output, torch.Tensor):
-                self._book_layer(name, module, output)
+            if isinstance(module, WeightedLayer) and isinstance(output, torch.Tensor):
+                self._book_layer(
+                    name, module, layer_macs(module, next(iter((*inputs, *named.values()))), output), output
+                )
             self._book_params(params)
 
         return book
@@ -124,10 +135,10 @@ class _Ledger:
         self._booked.update(id(own) for own in fresh)
         return sum(own.numel() for own in fresh)
 
-    def _book_layer(self, name: str, module: nn.Conv2d | nn.Linear, output: torch.Tensor) -> None:
-        height_width = (int(output.shape[-2]), int(output.shape[-1])) if isinstance(module, nn.Conv2d) else None
+    def _book_layer(self, name: str, module: WeightedLayer, macs: int, output: torch.Tensor) -> None:
+        height_width = None if isinstance(module, nn.Linear) else (int(output.shape[-2]), int(output.shape[-1]))
         known = self.layers.get(name, Layer(name, height_width, self._before_any, 0))
-        self.layers[name] = Layer(name, known.resolution, known.params, known.macs + layer_macs(module, output))
+        self.layers[name] = Layer(name, known.resolution, known.params, known.macs + macs)
         self._current, self._before_any = name, 0
 
     def _book_params(self, params: int) -> None:

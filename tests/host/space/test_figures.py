@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from scbp_host.space.cost import Cost, cost
@@ -19,9 +21,48 @@ def space(model: str, side: int) -> SearchSpace:
     return SearchSpace.uniform(spec, bin_by_stage(spec), RATIOS, 8)
 
 
+OWN = """
+import torch
+from torch import nn
+from torch.nn import functional
+
+class Net(nn.Module):
+    def __init__(self, num_classes):
+        super().__init__()
+        self.stem, self.twice = nn.Conv2d(3, 32, 3), nn.Conv2d(32, 32, 3, padding=1)
+        self.up = nn.ConvTranspose2d(32, 32, 2, stride=2)
+        self.depthwise = nn.Parameter(torch.randn(32, 1, 3, 3))
+        self.query, self.value = nn.Conv2d(32, 32, 1), nn.Conv2d(32, 32, 1)
+        self.last = nn.Linear(32, num_classes)
+
+    def forward(self, x):
+        x = self.twice(self.twice(self.stem(x)))
+        x = functional.conv2d(x, self.depthwise, groups=len(self.depthwise))
+        x = self.up(self.value(x))
+        query = self.query(x).flatten(2)
+        x = query @ query.transpose(1, 2) @ query
+        return self.last(x.mean(2))
+"""
+
+
+@pytest.fixture
+def own_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A layer called twice, a transposed convolution, a depthwise one without a module, products of feature maps."""
+    (tmp_path / "counted_net.py").write_text(OWN)
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+
+@pytest.mark.usefixtures("own_module")
 @pytest.mark.parametrize(
     ("model", "side"),
-    [("resnet18", 32), ("mobilenet_v3_small", 32), ("squeezenet1_1", 64), ("regnet_y_400mf", 32), ("vgg11", 32)],
+    [
+        ("resnet18", 32),
+        ("mobilenet_v3_small", 32),
+        ("squeezenet1_1", 64),
+        ("regnet_y_400mf", 32),
+        ("vgg11", 32),
+        ("counted_net:Net", 16),
+    ],
 )
 def test_figures_are_those_of_the_network(model: str, side: int) -> None:
     own = space(model, side)
