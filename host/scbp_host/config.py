@@ -114,6 +114,7 @@ class RunConfig(BaseModel):
         supernet_epochs: epochs of the slimmable seed's training; None takes the recipe's.
         init: what a candidate's training starts from: the seed's weights, or fresh ones.
         importance: which of the seed's channels a candidate inherits; see ``space/importance.py``.
+        refit: whether inherited layers are first fitted to the seed's outputs; see ``training/refit.py``.
         distill: whether candidates learn from the seed's answers beside the labels.
         distill_temperature: softens both answers.
         distill_weight: the seed's share of the loss.
@@ -148,6 +149,7 @@ class RunConfig(BaseModel):
     supernet_epochs: int | None = Field(None, ge=1)
     init: Init = "inherited"
     importance: Importance = "l1"
+    refit: bool = True
     distill: bool = True
     distill_temperature: float = Field(4.0, gt=0)
     distill_weight: float = Field(0.5, ge=0, le=1)

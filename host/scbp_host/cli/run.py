@@ -51,6 +51,7 @@ def run(
     importance: Annotated[
         str | None, typer.Option(help="Which channels are inherited: l1, l2, bn-scale, taylor or random (l1).")
     ] = None,
+    refit: Annotated[bool | None, typer.Option(help="First fit inherited layers to the seed's outputs.")] = None,
     distill: Annotated[bool | None, typer.Option(help="Learn from the seed's answers beside the labels.")] = None,
     distill_temperature: Annotated[float | None, typer.Option(help="Softens both answers (4).")] = None,
     distill_weight: Annotated[float | None, typer.Option(help="The seed's share of the loss (0.5).")] = None,
@@ -91,6 +92,7 @@ def run(
         "epochs": epochs,
         "init": "from-scratch" if from_scratch else init,
         "importance": importance,
+        "refit": refit,
         "distill": distill,
         "distill_temperature": distill_temperature,
         "distill_weight": distill_weight,

@@ -10,17 +10,19 @@ from numpy.typing import NDArray
 
 from scbp_host.config import RunConfig
 from scbp_host.domain.candidate import Candidate, SeedSpec
-from scbp_host.space.derive import derive
 from scbp_host.space.importance import Scores, channel_scores, kept_shares
 from scbp_host.space.initial import from_scratch
 from scbp_host.space.seeds import Module
+from scbp_host.space.slices import Carving, carve
 from scbp_host.tasks.base import Split, Task
 from scbp_host.training.inference import recalibrate_batch_norm
+from scbp_host.training.refit import KeptOutputs, refit
 
 # First-order importance looks at this many training batches; more move the ranking little.
 IMPORTANCE_BATCHES, IMPORTANCE_BATCH_SIZE = 8, 64
-# Enough for means and variances to a few per cent.
-CALIBRATION_IMAGES = 512
+# What inherited layers are fitted to and BatchNorm's statistics come from; they go through the seed in one batch.
+CALIBRATION_IMAGES, MIN_CALIBRATION_IMAGES = 512, 64
+CALIBRATION_PIXELS = 2**21
 
 
 class Inheritance:
@@ -59,13 +61,26 @@ class Inheritance:
         """Return the candidate's network as its training begins; raises ModelError where it cannot be derived."""
         if self._config.init == "from-scratch":
             return from_scratch(candidate, self._config.random_seed)
-        module = derive(candidate, self._source, self.scores)
+        carving = carve(candidate, self._source, self.scores)
+        images = self._images(self._calibration_images()).images
         # The channels that went changed what the layers behind them see.
-        recalibrate_batch_norm(module, self._images(CALIBRATION_IMAGES).images)
-        return module
+        if self._config.refit:
+            refit(carving.module, self._source, _kept_outputs(carving), images)
+        else:
+            recalibrate_batch_norm(carving.module, images)
+        return carving.module
+
+    def _calibration_images(self) -> int:
+        height, width = self._task.input_shape[1:]
+        return min(CALIBRATION_IMAGES, max(MIN_CALIBRATION_IMAGES, CALIBRATION_PIXELS // (height * width)))
 
     def _images(self, count: int) -> Split:
         """Draw ``count`` training images, all where there are fewer; a folder's lie class by class."""
         train = self._task.train
         rows = np.random.default_rng(self._config.random_seed).permutation(len(train))[:count]
         return train.part(rows)
+
+
+def _kept_outputs(carving: Carving) -> KeptOutputs:
+    slices = carving.slices.items()
+    return {name.removesuffix(".weight"): own.axes[0] for name, own in slices if name.endswith(".weight")}

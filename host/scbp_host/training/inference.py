@@ -41,7 +41,7 @@ def recalibrate_batch_norm(module: nn.Module, images: NDArray[np.float32]) -> No
     Channels that pruning removed changed what the layers behind them see. The statistics are plain averages over the
     batches, no weight changes; the module is left in eval mode.
     """
-    norms = [layer for layer in module.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
+    norms = batch_norms(module)
     momenta = [norm.momentum for norm in norms]
     device = next(module.parameters()).device
     module.eval()
@@ -55,6 +55,11 @@ def recalibrate_batch_norm(module: nn.Module, images: NDArray[np.float32]) -> No
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     module.eval()
+
+
+def batch_norms(module: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
+    """Return every BatchNorm of ``module``."""
+    return [layer for layer in module.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
 
 
 def batches(items: torch.Tensor, size: int) -> list[torch.Tensor]:

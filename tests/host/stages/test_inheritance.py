@@ -51,14 +51,17 @@ def rows(module: nn.Module, name: str) -> set[bytes]:
 
 def test_an_inherited_network_holds_the_seeds_channels_and_a_fresh_one_none(seed: nn.Module, task: Task) -> None:
     name = "stem.0.weight"
-    inherited, fresh = start(seed, task), start(seed, task, init="from-scratch")
+    inherited, fresh = start(seed, task, refit=False), start(seed, task, init="from-scratch")
     assert rows(inherited, name) < rows(seed, name)
     assert not rows(fresh, name) & rows(seed, name)
     assert inherited.get_parameter(name).shape == fresh.get_parameter(name).shape
 
 
 def test_the_criterion_decides_which_channels(seed: nn.Module, task: Task) -> None:
-    kept = {criterion: rows(start(seed, task, importance=criterion), "down.0.weight") for criterion in ("l1", "random")}
+    kept = {
+        criterion: rows(start(seed, task, importance=criterion, refit=False), "down.0.weight")
+        for criterion in ("l1", "random")
+    }
     assert kept["l1"] != kept["random"]
 
 
@@ -70,10 +73,17 @@ def test_batch_norm_is_recalibrated_before_training(seed: nn.Module, task: Task)
     """What pruning alone leaves is hardly better than chance; new statistics bring much of it back."""
     spec = seed_spec("tiny_seed:factory", 10, SHAPE)
     bare = derive(Candidate(spec, (0.5, 0.5), WIDTHS), seed)
-    recalibrated = start(seed, task)
+    recalibrated = start(seed, task, refit=False)
     assert evaluate(recalibrated, task.validation) > evaluate(bare, task.validation) + 0.1
     pairs = zip(bare.parameters(), recalibrated.parameters(), strict=True)
     assert all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_refitting_brings_back_most_of_what_was_lost(seed: nn.Module, task: Task) -> None:
+    recalibrated, refitted = start(seed, task, refit=False), start(seed, task)
+    lost = evaluate(seed, task.validation) - evaluate(recalibrated, task.validation)
+    assert lost > 0.1
+    assert evaluate(refitted, task.validation) > evaluate(recalibrated, task.validation) + lost / 2
 
 
 def test_the_recipe_takes_what_the_configuration_says() -> None:
