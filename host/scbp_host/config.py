@@ -184,6 +184,11 @@ class RunConfig(BaseModel):
             return self.max_accuracy_drop
         return DEFAULT_ACCURACY_DROP
 
+    @property
+    def refits(self) -> bool:
+        """Whether candidates start with refitted weights."""
+        return self.refit and self.init == "inherited"
+
     def identity(self) -> dict[str, Any]:
         """Return what a resumed run must agree on, as JSON values."""
         return self.model_dump(mode="json", exclude={"out"})

@@ -64,7 +64,7 @@ class Inheritance:
         carving = carve(candidate, self._source, self.scores)
         images = self._images(self._calibration_images()).images
         # The channels that went changed what the layers behind them see.
-        if self._config.refit:
+        if self._config.refits:
             refit(carving.module, self._source, _kept_outputs(carving), images)
         else:
             recalibrate_batch_norm(carving.module, images)

@@ -24,10 +24,17 @@ def supernet_recipe(config: RunConfig) -> Recipe:
 
 
 def candidate_recipe(config: RunConfig) -> Recipe:
-    """Return how every candidate is trained."""
+    """Return how every candidate is trained.
+
+    Refitted weights are near to what is wanted. A high learning rate takes them far away again, which many epochs more
+    than make up for, but few do not: trainings shorter than the recipe's get a lower one.
+    """
+    epochs = config.epochs or CANDIDATE_RECIPE.epochs
+    share = min(1.0, epochs / CANDIDATE_RECIPE.epochs) if config.refits else 1.0
     return replace(
         CANDIDATE_RECIPE,
-        epochs=config.epochs or CANDIDATE_RECIPE.epochs,
+        epochs=epochs,
+        learning_rate=share * CANDIDATE_RECIPE.learning_rate,
         distill_temperature=config.distill_temperature,
         distill_weight=config.distill_weight,
         compile=config.compile,

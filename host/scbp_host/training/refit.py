@@ -22,10 +22,13 @@ from torch.utils.hooks import RemovableHandle
 from scbp_host.training.inference import batch_norms, recalibrate_batch_norm
 from scbp_host.training.placement import returned, training_device
 
-# Of each image, so many places of a layer's output at most: neighbours say much the same.
-PLACES = 16
+# So many equations for each layer at most, from some places of its output in each image: neighbours say much the same.
+# It bounds what a layer of n inputs costs: 2 * 4096^2 * n operations, and a system of 4096 unknowns.
+EQUATIONS = 4096
 # How much a change of the weights costs, relative to the inputs' mean square.
 RIDGE = 1e-2
+# The other images say how much of the change to believe.
+FITTED_SHARE = 0.75
 
 Layer = nn.Conv2d | nn.Linear
 # For each layer by name the seed's output channels that it keeps; None where it keeps them all.
@@ -68,11 +71,12 @@ def _targets(source: nn.Module, kept: KeptOutputs, batch: torch.Tensor) -> dict[
     found: dict[str, _Target] = {}
     # Whatever is drawn here is the same for every candidate.
     generator = torch.Generator().manual_seed(0)
+    per_image = max(1, EQUATIONS // len(batch))
 
     def record(name: str, layer: nn.Module, _inputs: object, outputs: torch.Tensor) -> None:
         if name not in found:  # a layer that is used twice is fitted to its first use
             flat = _channels_last(outputs, layer)
-            places = torch.randperm(flat.shape[1], generator=generator)[:PLACES].to(outputs.device)
+            places = torch.randperm(flat.shape[1], generator=generator)[:per_image].to(outputs.device)
             own = flat[:, places].flatten(0, 1)
             channels = kept[name]
             found[name] = _Target(own if channels is None else own[:, channels.to(own.device)], places)
@@ -109,16 +113,30 @@ def _run(module: nn.Module, batch: torch.Tensor, hooks: list[RemovableHandle]) -
 
 
 def _fit(layer: Layer, inputs: torch.Tensor, target: _Target) -> None:
-    """Choose weights w and bias b that make ``|x w + b - y|^2 + ridge * |w - w_inherited|^2`` least."""
+    """Choose weights w and bias b that make ``|x w + b - y|^2 + ridge * |w - w_inherited|^2`` least, and believe them
+    as far as images that they were not fitted to say so.
+    """
     rows = _rows(layer, inputs, target.places)
-    mean, target_mean = rows.mean(0), target.outputs.mean(0)
+    fitted = int(FITTED_SHARE * len(inputs)) * (len(rows) // len(inputs))
+    mean, target_mean = rows[:fitted].mean(0), target.outputs[:fitted].mean(0)
     centred = rows - mean
     inherited = layer.weight.flatten(1).T
     residual = target.outputs - target_mean - centred @ inherited
-    weight = inherited + _ridge(centred, residual)
+    change = _ridge(centred[:fitted], residual[:fitted])
+    weight = inherited + _believed(centred[fitted:] @ change, residual[fitted:]) * change
     layer.weight.copy_(weight.T.reshape(layer.weight.shape))
     if layer.bias is not None:  # else BatchNorm takes the mean away
         layer.bias.copy_(target_mean - mean @ weight)
+
+
+def _believed(predicted: torch.Tensor, residual: torch.Tensor) -> torch.Tensor:
+    """Return the share of the change, 0 to 1, that is best on images it was not fitted to: least squares once more.
+
+    With few images for many weights, a layer would be fitted to what is peculiar to them, the next one to what that did
+    to them, and so on.
+    """
+    size = predicted.square().sum() + torch.finfo(predicted.dtype).tiny
+    return ((predicted * residual).sum() / size).clamp(0, 1)
 
 
 def _ridge(rows: torch.Tensor, residual: torch.Tensor) -> torch.Tensor:

@@ -90,3 +90,12 @@ def test_the_recipe_takes_what_the_configuration_says() -> None:
     recipe = candidate_recipe(RunConfig(epochs=3, distill_temperature=2.0, distill_weight=0.25))
     assert (recipe.epochs, recipe.distill_temperature, recipe.distill_weight) == (3, 2.0, 0.25)
     assert candidate_recipe(RunConfig()) == CANDIDATE_RECIPE
+
+
+def test_few_epochs_are_gentle_with_refitted_weights_and_with_no_others() -> None:
+    peak = CANDIDATE_RECIPE.learning_rate
+    half, twice = CANDIDATE_RECIPE.epochs // 2, CANDIDATE_RECIPE.epochs * 2
+    assert candidate_recipe(RunConfig(epochs=half)).learning_rate == peak / 2
+    assert candidate_recipe(RunConfig(epochs=twice)).learning_rate == peak
+    assert candidate_recipe(RunConfig(epochs=half, refit=False)).learning_rate == peak
+    assert candidate_recipe(RunConfig(epochs=half, init="from-scratch")).learning_rate == peak

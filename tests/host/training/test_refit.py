@@ -51,7 +51,7 @@ def test_a_layer_that_lost_nothing_is_found_again(
 ) -> None:
     """Enough equations, and no price on leaving the old weights: least squares finds those that made the outputs."""
     monkeypatch.setattr(refits, "RIDGE", 1e-9)
-    images = np.random.default_rng(1).standard_normal((600, 3, 12, 12)).astype(np.float32)
+    images = np.random.default_rng(1).standard_normal((800, 3, 12, 12)).astype(np.float32)
     source = nn.Sequential(layer)
     module = disturbed(source)
     refit(module, source, {name: None for name, _ in source.named_modules()}, images)
@@ -142,3 +142,33 @@ def test_a_layer_without_any_input_keeps_its_weights(images: NDArray[np.float32]
     refit(module, source, {"0": None, "2": None}, images)
     torch.testing.assert_close(module[2].weight, source[2].weight)
     assert torch.isfinite(outputs(module, images)).all()
+
+
+def test_what_few_images_say_of_many_weights_is_hardly_believed() -> None:
+    """The outputs that went were noise: there is nothing to be found in the inputs that are left."""
+    noise = np.random.default_rng(2).standard_normal((40, 30, 1, 1)).astype(np.float32)
+    source, module = nn.Sequential(nn.Conv2d(30, 8, 1)), Without(nn.Conv2d(15, 8, 1))
+    with torch.no_grad():
+        module[0].weight.copy_(source[0].weight[:, :15])
+    before = module[0].weight.clone()
+    refit(module, source, {"0": None}, noise)
+    assert float((module[0].weight - before).detach().norm()) < 0.25 * float(before.detach().norm())
+
+
+class Without(nn.Sequential):
+    """Sees the first half of the channels only."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return super().forward(images[:, :15])  # type: ignore[no-any-return]
+
+
+def test_no_layer_sees_more_equations_than_are_paid_for(
+    images: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(refits, "EQUATIONS", 640)
+    source, narrow = pair()
+    seen: list[int] = []
+    ridge = refits._ridge
+    monkeypatch.setattr(refits, "_ridge", lambda rows, residual: (seen.append(len(rows)), ridge(rows, residual))[1])
+    refit(narrow, source, KEPT, images)
+    assert seen == [480, 480, 48]
