@@ -36,6 +36,7 @@ from scbp_host.stages.foresight import Foresight, make_foresight
 from scbp_host.stages.inheritance import Inheritance
 from scbp_host.stages.ledger import Ledger, Payload
 from scbp_host.stages.records import MB, PROPOSE, TRAIN, Standing, rank
+from scbp_host.stages.reference import Reference
 from scbp_host.stages.round import TrainingRound
 from scbp_host.stages.seed import trained_seed
 from scbp_host.stages.space import acknowledge_space, make_pool, make_space, seed_candidate
@@ -115,7 +116,8 @@ class _Loop:
         self._space = space
         self._pool = pool
         self._seed = seed_candidate(space)
-        self._structures = StructureBench(context, self._seed)
+        self._reference = Reference(context, self._seed)
+        self._structures = StructureBench(context, self._seed, self._reference)
 
     def run(self) -> None:
         """Train the seed, then measure, train and verify round by round; at last, report on the test split."""
@@ -123,7 +125,7 @@ class _Loop:
             module = trained_seed(self._context, self._seed)
             inheritance = Inheritance(self._context.config, self._context.task, self._context.spec, module)
             trainer = CandidateTrainer(self._context.config, self._context.task, module, inheritance)
-            trainings = Trainings(self._context, self._seed, trainer)
+            trainings = Trainings(self._context, self._reference, trainer)
             self._measure_seed(trainings)
             foresight = make_foresight(self._context, self._seed, self._pool, module, inheritance)
             foresight.prepare()
@@ -153,14 +155,16 @@ class _Loop:
 
     def _measure_seed(self, trainings: Trainings) -> None:
         listen = self._context.listen
-        listen(StageStarted("verify", "measure the seed against itself", 2))
+        listen(StageStarted("verify", "measure the reference and the seed", 3))
         structure = self._structures.one(self._seed)
         listen(Progress("verify", 1))
+        self._reference.check_itself()
+        listen(Progress("verify", 2))
         finished = trainings.finish(self._seed, self._seed_payload())
         for outcome in (structure, finished):
             if isinstance(outcome, Failure):
                 raise UsageError(f"the seed cannot be measured: {outcome.message}", outcome.hint)
-        listen(Progress("verify", 2))
+        listen(Progress("verify", 3))
 
     def _propose(self, number: int, purpose: Purpose, count: int, foresight: Foresight) -> list[Candidate]:
         def compute() -> Payload:
@@ -184,7 +188,7 @@ class _Loop:
             standing.seed.val_top1 or 0.0,
             self._context.config.random_seed,
         )
-        strategy.observe([known.observation() for known in standing.candidates])
+        strategy.observe([standing.observation(known) for known in standing.candidates])
         return strategy
 
     def _verify(self, number: int, trained: Sequence[tuple[Candidate, Payload]], trainings: Trainings) -> None:
@@ -269,7 +273,7 @@ def _limits(config: RunConfig, standing: Standing) -> Limits:
     """Translate the budgets into the search's terms."""
     drop, seed_top1 = config.accuracy_drop_points, standing.seed.val_top1
     return Limits(
-        None if config.latency_budget is None else config.latency_budget * 1e6 / standing.pooled_p50_ns,
+        None if config.latency_budget is None else config.latency_budget * 1e6 / standing.seed_p50_ns,
         None if config.memory_budget is None else config.memory_budget * MB,
         None if drop is None or seed_top1 is None else seed_top1 - drop / 100,
     )

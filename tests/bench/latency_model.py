@@ -41,8 +41,9 @@ def judge(store: Store, run_id: str) -> dict[str, Any]:
     outcomes = store.outcomes(run_id)
     space = next(own.payload for own in outcomes if own.stage == "space" and own.payload)
     superblocks = [{group["name"]: group["channels"] for group in block["groups"]} for block in space["superblocks"]]
-    known = [own for own in Standing.of(outcomes).candidates if own.measurement]
-    seen = [own.observation() for own in known]
+    standing = Standing.of(outcomes)
+    known = [own for own in standing.candidates if own.measurement]
+    seen = [standing.observation(own) for own in known]
     widths = relative_widths([own.candidate for own in known], superblocks)
     sizes = np.asarray([own.onnx_bytes for own in seen], dtype=np.float64)
     ratios = np.asarray([own.latency_ratio.value for own in seen if own.latency_ratio])

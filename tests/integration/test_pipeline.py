@@ -76,6 +76,13 @@ def test_a_run_measures_before_it_trains_and_reports_what_it_measured(
         assert own.latency_ratio_ci95 is not None
         assert own.latency_ratio_ci95[0] <= (own.latency_ratio or 0) <= own.latency_ratio_ci95[1]
         assert (own.peak_memory_mb or 0) > 10
+    assert summary.reference is not None
+    assert summary.reference.id not in {summary.seed.id}
+    # Before the others, as the trained seed, and at the end of the spread and of each round's structures.
+    assert summary.reference.seed_measurements == 5
+    assert log.position("self-test", "reference") < log.position("measure", trained[0].id)
+    for own in (summary.seed, *trained):
+        assert own.latency_p50_ms == pytest.approx((own.latency_ratio or 0) * (summary.seed.latency_p50_ms or 0))
     assert summary.bytes_shipped > summary.structure_bytes.largest > 0
     assert read_summary(result.folder / "summary.json") == summary
     assert "<html" in (result.folder / "report.html").read_text(encoding="utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,18 @@ class Interval:
     def scaled(self, factor: float) -> Interval:
         """Multiply value and bounds by a positive factor."""
         return Interval(self.value * factor, self.low * factor, self.high * factor)
+
+    def over(self, other: Interval) -> Interval:
+        """Return the quotient of two independent positive figures; their relative errors add up as squares."""
+        value = self.value / other.value
+        down = math.hypot(math.log(self.value / self.low), math.log(other.high / other.value))
+        up = math.hypot(math.log(self.high / self.value), math.log(other.value / other.low))
+        return Interval(value, value * math.exp(-down), value * math.exp(up))
+
+    @property
+    def relative_half_width(self) -> float:
+        """Half the interval's width as a share of the value: 0.05 reads ±5 %."""
+        return (self.high - self.low) / 2.0 / self.value
 
 
 @dataclass(frozen=True)

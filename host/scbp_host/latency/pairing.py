@@ -5,7 +5,7 @@ The ranking uses paired p50 ratios. To learn how latency follows from structure,
 - The 10 % quantile of the samples. What a neighbour on the machine does makes runs slower, hardly ever faster, so the
   fast runs say what the structure costs.
 - Only as much of the reference's movement divided out as helps. A paired ratio cancels what meets both models alike:
-  clocks, heat, another process. But the reference has noise of its own: a seed whose weights just fill a shared cache
+  clocks, heat, another process. But the reference has noise of its own: one whose weights just fill a shared cache
   slows down by half when a neighbour uses that cache, where a small candidate feels nothing. This is a control variate
   (Lavenberg and Welch, "A perspective on the use of control variables", Management Science, 1981), whose best weight
   lies between 0, the candidate's latency as it is, and 1, the paired ratio. Leave-one-out says where.

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 from scbp_host.domain.measurement import Interval
 
@@ -51,6 +52,25 @@ def latency_ratio(candidate_blocks: Blocks, reference_blocks: Blocks, random_see
     middle = np.median(ratios, axis=1).mean()
     # With few pairs the sample's own median can lie a hair outside those of its resamples.
     value, low, high = np.exp([middle, min(low, middle), max(high, middle)])
+    return Interval(float(value), float(low), float(high))
+
+
+def pooled_ratio(ratios: Sequence[Interval]) -> Interval:
+    """Return one figure from a model's ratios in several measurements, with its 95 % confidence interval.
+
+    The geometric mean, with Student's t over the measurements' logarithms: what moves between measurements is more than
+    what each can see of itself. A single measurement keeps its own interval.
+
+    Raises:
+        ValueError: there is no ratio.
+    """
+    if not ratios:
+        raise ValueError("expected at least one ratio")
+    if len(ratios) == 1:
+        return ratios[0]
+    logs = np.log([own.value for own in ratios])
+    reach = stats.t.ppf(0.5 + CONFIDENCE / 2.0, len(logs) - 1) * stats.sem(logs)
+    value, low, high = np.exp(logs.mean() + np.array([0.0, -reach, reach]))
     return Interval(float(value), float(low), float(high))
 
 

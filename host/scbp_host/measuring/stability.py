@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from scbp_host.domain.measurement import Interval
 from scbp_host.measuring.paired import Blocks, quantile_ns
 
@@ -16,26 +14,20 @@ _RATIO_TOLERANCE = 0.03
 _TAIL_FACTOR = 2.0
 _CLOCK_DROP = 0.9
 _LOW_MEMORY_BYTES = 200 * 1024 * 1024
-# Disturbed is what took this much longer than the quiet quarter of a run: above what one model's quick runs differ by
-# from load to load, below what a neighbour on the same core or in the same cache costs.
-_DISTURBED_FACTOR = 1.25
+# Two measurements of one network differed by more than 3 % hardly ever, unless one of them was less certain than this.
+_UNCERTAIN = 0.05
 
 
-def disturbed(reference_p10_ns: Mapping[str, float]) -> list[str]:
-    """Return the measurements during which something else had the machine, as the reference tells.
-
-    The reference is the same model in every measurement, so where even its quick runs were slow it was not the model.
+def uncertain(ratios: Mapping[str, Interval]) -> list[str]:
+    """Return the names of the measurements worth taking again: their ratios are known to more than ±5 % only.
 
     Args:
-        reference_p10_ns: 10 % quantile of the reference's samples in each measurement of a run, by name.
+        ratios: latency ratios by name.
 
     Returns:
-        the names of those more than 1.25 times the lower quartile, in the order given.
+        names, in the order given.
     """
-    if not reference_p10_ns:
-        return []
-    quiet_ns = float(np.quantile(list(reference_p10_ns.values()), 0.25))
-    return [name for name, own_ns in reference_p10_ns.items() if own_ns > _DISTURBED_FACTOR * quiet_ns]
+    return [name for name, ratio in ratios.items() if ratio.relative_half_width > _UNCERTAIN]
 
 
 def stability_warnings(ratio: Interval, blocks: Blocks, conditions: dict[str, Any]) -> tuple[str, ...]:
@@ -52,7 +44,7 @@ def stability_warnings(ratio: Interval, blocks: Blocks, conditions: dict[str, An
 
 
 def _wide(ratio: Interval) -> str:
-    half_width = (ratio.high - ratio.low) / 2.0 / ratio.value
+    half_width = ratio.relative_half_width
     if half_width <= _RATIO_TOLERANCE:
         return ""
     return f"the latency ratio is known to ±{half_width:.1%} only: close other programs, or measure more blocks"

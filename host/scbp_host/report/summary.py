@@ -144,6 +144,18 @@ class BudgetRecord(_Record):
     max_accuracy_drop: float | None = None
 
 
+class ReferenceRecord(_Record):
+    """What every model was paired with, and how the seed compares to it."""
+
+    id: str
+    ratios: tuple[float, ...]
+    latency_p50_ms: float
+    self_ratio: float | None = None
+    seed_ratio: float
+    seed_ratio_ci95: tuple[float, float]
+    seed_measurements: int
+
+
 class LatencyModelRecord(_Record):
     """How well the latency model predicts structures it has not seen, by leave-one-out."""
 
@@ -190,6 +202,7 @@ class Summary(_Record):
     pool_size: int | None = None
     superblocks: tuple[SuperblockRecord, ...]
     binning: BinningRecord = BinningRecord()
+    reference: ReferenceRecord | None = None
     seed: CandidateRecord
     best: CandidateRecord | None
     best_reason: str

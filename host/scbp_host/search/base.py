@@ -27,7 +27,7 @@ class Observation:
         candidate: which.
         latency_ratio: to the seed, with its interval; None where the measurement failed.
         latency_p10_ns: 10 % quantile of the candidate's own samples in that measurement.
-        reference_p10_ns: the same of the seed's, taken in turns with it.
+        reference_p10_ns: the same of the reference's, taken in turns with it.
         peak_rss_bytes: None where the measurement failed.
         onnx_bytes: None where the export failed.
         val_top1: None until it is trained.

@@ -10,7 +10,7 @@ import numpy as np
 from scbp_host.domain.candidate import Candidate
 from scbp_host.domain.measurement import Interval, Measurement
 from scbp_host.domain.outcome import Failure
-from scbp_host.measuring.paired import quantile_ns
+from scbp_host.measuring.paired import pooled_ratio, quantile_ns
 from scbp_host.ranking.budgets import Budgets, Verdict, choose_best, misses
 from scbp_host.ranking.pareto import Objectives, pareto_front
 from scbp_host.search.base import Observation
@@ -21,8 +21,10 @@ MB = 1e6
 
 BINNING = "binning"
 MEASURE, TRAIN, EXPORT, VERIFY, TEST, PROPOSE = "measure", "train", "export", "verify", "test", "propose"
-# Which of a batch were disturbed, and what measuring them again gave; see repeats.py.
-DISTURBED = "disturbed"
+# The reference against itself, which shows the device's noise; see reference.py.
+SELF_TEST = "self-test"
+# Which of a batch were too uncertain, and what measuring them again gave; see repeats.py.
+UNCERTAIN = "uncertain"
 AGAIN = {MEASURE: "measure-again", VERIFY: "verify-again"}
 # A rung's outcome for one candidate, under the subject that rung_subject() gives; and the verdict over a whole rung.
 RUNG, HALVING = "rung", "halving"
@@ -31,15 +33,10 @@ RUNG, HALVING = "rung", "halving"
 _REPEATED = {again: stage for stage, again in AGAIN.items()}
 
 
-def quietest(payloads: Iterable[Payload]) -> Measurement:
-    """Return the measurement during which the reference's quick runs were quickest, the first on a tie."""
+def surest(payloads: Iterable[Payload]) -> Measurement:
+    """Return the measurement whose ratio is the most certain, the first on a tie."""
     measurements = [Measurement.from_json(payload["measurement"]) for payload in payloads]
-    return min(measurements, key=reference_p10_ns)
-
-
-def reference_p10_ns(measurement: Measurement) -> float:
-    """Return the 10 % quantile of the reference's samples: its quick runs, which noise reaches last."""
-    return quantile_ns(measurement.reference_blocks_ns, 0.1)
+    return min(measurements, key=lambda own: own.ratio.relative_half_width)
 
 
 @dataclass
@@ -62,14 +59,19 @@ class Known:
 
     @property
     def measurement(self) -> Measurement | None:
-        """The quietest of the latest stage's measurements: with real weights where there is one."""
+        """The surest of the latest stage's measurements: with real weights where there is one."""
         return self.measured(VERIFY) or self.measured(MEASURE)
 
     def measured(self, stage: str) -> Measurement | None:
-        """The quietest of one stage's measurements."""
-        if stage not in self.payloads:
-            return None
-        return quietest([self.payloads[stage], *self.repeats.get(stage, [])])
+        """The surest of one stage's measurements."""
+        payloads = self._measured(stage)
+        return surest(payloads) if payloads else None
+
+    @property
+    def every_ratio(self) -> list[Interval]:
+        """The ratios of all measurements of all stages."""
+        payloads = [*self._measured(MEASURE), *self._measured(VERIFY)]
+        return [Measurement.from_json(payload["measurement"]).ratio for payload in payloads]
 
     def figure(self, name: str) -> int | None:
         """Return ``params``, ``macs`` or ``onnx_bytes``: of the export where there is one, else of the structure."""
@@ -101,22 +103,8 @@ class Known:
         payload = self.payloads.get(RUNG)
         return None if payload is None else (int(payload["epochs"]), float(payload["val_top1"]))
 
-    def observation(self) -> Observation:
-        """Return what a search strategy may know."""
-        measurement = self.measurement
-        if measurement is None:
-            return Observation(self.candidate, failed=self.failure is not None, halved=self.halved)
-        return Observation(
-            self.candidate,
-            measurement.ratio,
-            measurement.peak_rss_bytes,
-            self.figure("onnx_bytes"),
-            self.val_top1,
-            self.failure is not None,
-            quantile_ns(measurement.candidate_blocks_ns, 0.1),
-            reference_p10_ns(measurement),
-            halved=self.halved,
-        )
+    def _measured(self, stage: str) -> list[Payload]:
+        return [self.payloads[stage], *self.repeats.get(stage, [])] if stage in self.payloads else []
 
 
 @dataclass(frozen=True)
@@ -126,23 +114,26 @@ class Standing:
     Attributes:
         seed: the seed.
         candidates: every structure that was measured or trained, or failed, in the order they were proposed.
-        pooled_p50_ns: the seed's p50 over the reference samples of every measurement that counts; every latency is a
+        reference_p50_ns: the reference's p50 over its samples in every measurement that counts; every latency is a
             ratio times this.
+        seed_ratio: the seed's latency / the reference's, from all measurements of the seed.
     """
 
     seed: Known
     candidates: tuple[Known, ...]
-    pooled_p50_ns: float
+    reference_p50_ns: float
+    seed_ratio: Interval
 
     @classmethod
     def of(cls, outcomes: Sequence[Outcome]) -> Standing:
         """Read a run's acknowledged outcomes; there must be the space's."""
         by_id: dict[str, Known] = {}
-        seed = None
+        seed, reference_id = None, ""
         for outcome in outcomes:
             if outcome.stage == "space" and outcome.payload:
                 seed = Known(Candidate.from_json(outcome.payload["seed"]))
                 by_id[seed.candidate.structure_id] = seed
+                reference_id = reference_of(outcome.payload).structure_id
             elif outcome.stage == PROPOSE and outcome.payload:
                 for data in outcome.payload["candidates"]:
                     by_id.setdefault(data["structure_id"], Known(Candidate.from_json(data)))
@@ -160,14 +151,43 @@ class Standing:
                     known.payloads[outcome.stage] = outcome.payload
         assert seed is not None, "a run's first acknowledged stages include its space"
         others = [own for own in by_id.values() if own is not seed and (own.payloads or own.failure)]
-        return cls(seed, tuple(others), _pooled_p50_ns(by_id.values()))
+        return cls(seed, tuple(others), _reference_p50_ns(by_id.values()), _seed_ratio(seed, reference_id))
+
+    @property
+    def seed_p50_ns(self) -> float:
+        """The seed's p50."""
+        return self.seed_ratio.value * self.reference_p50_ns
+
+    def ratio(self, known: Known) -> Interval | None:
+        """Return latency / the seed's latency, the uncertainty of both in the interval; the seed's own is 1."""
+        if known.measurement is None:
+            return None
+        return Interval(1.0, 1.0, 1.0) if known is self.seed else known.measurement.ratio.over(self.seed_ratio)
 
     def latency_ms(self, known: Known) -> Interval | None:
-        """Return p50 with its interval: the paired ratio times the seed's pooled p50; the seed's ratio is 1."""
-        pooled_ms = self.pooled_p50_ns / 1e6
-        if known is self.seed:
-            return Interval(pooled_ms, pooled_ms, pooled_ms) if known.measurement else None
-        return known.measurement.ratio.scaled(pooled_ms) if known.measurement else None
+        """Return p50 with its interval: the ratio to the reference times the reference's pooled p50."""
+        if known.measurement is None:
+            return None
+        ratio = self.seed_ratio if known is self.seed else known.measurement.ratio
+        return ratio.scaled(self.reference_p50_ns / 1e6)
+
+    def observation(self, known: Known) -> Observation:
+        """Return what a search strategy may know."""
+        measurement = known.measurement
+        if measurement is None:
+            return Observation(known.candidate, failed=known.failure is not None, halved=known.halved)
+        return Observation(
+            known.candidate,
+            # How uncertain the seed's latency is moves all candidates alike: between them it says nothing.
+            measurement.ratio.scaled(1.0 / self.seed_ratio.value),
+            measurement.peak_rss_bytes,
+            known.figure("onnx_bytes"),
+            known.val_top1,
+            known.failure is not None,
+            quantile_ns(measurement.candidate_blocks_ns, 0.1),
+            quantile_ns(measurement.reference_blocks_ns, 0.1),
+            halved=known.halved,
+        )
 
     def p99_ms(self, known: Known) -> float | None:
         """Return p99, from the candidate's own samples, on the scale of the pooled p50."""
@@ -233,7 +253,12 @@ def structure_id_of(outcome: Outcome) -> str:
     return outcome.subject.partition("@")[0]
 
 
-def _pooled_p50_ns(everyone: Iterable[Known]) -> float:
+def reference_of(space: Payload) -> Candidate:
+    """Return what a run pairs every model with; in runs of older versions that is the seed."""
+    return Candidate.from_json(space["reference"] if "reference" in space else space["seed"])
+
+
+def _reference_p50_ns(everyone: Iterable[Known]) -> float:
     samples: list[int] = []
     for known in everyone:
         for stage in (MEASURE, VERIFY):
@@ -241,3 +266,10 @@ def _pooled_p50_ns(everyone: Iterable[Known]) -> float:
             if measurement is not None:
                 samples += [sample for block in measurement.reference_blocks_ns for sample in block]
     return float(np.median(samples)) if samples else float("nan")
+
+
+def _seed_ratio(seed: Known, reference_id: str) -> Interval:
+    ratios = seed.every_ratio
+    if seed.candidate.structure_id == reference_id or not ratios:
+        return Interval(1.0, 1.0, 1.0)
+    return pooled_ratio(ratios)

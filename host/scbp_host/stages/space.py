@@ -35,6 +35,11 @@ def seed_candidate(space: SearchSpace) -> Candidate:
     return space.candidate((1.0,) * len(space.superblocks))
 
 
+def reference_candidate(space: SearchSpace) -> Candidate:
+    """Return what every model is paired with: of each superblock, the ratio nearest to one half."""
+    return space.candidate(tuple(min(own, key=lambda ratio: abs(ratio - 0.5)) for own in space.alphabets))
+
+
 def make_pool(space: SearchSpace, random_seed: int) -> tuple[Candidate, ...]:
     """Return the structures to search, the seed left out: all of them, or a uniform sample of POOL_LIMIT.
 
@@ -67,6 +72,7 @@ def _describe(space: SearchSpace, pool_size: int, random_seed: int) -> Payload:
         "size_ci95": None if size.exact else [size.low, size.high],
         "pool_size": pool_size,
         "seed": seed_candidate(space).to_json(),
+        "reference": reference_candidate(space).to_json(),
         "superblocks": [
             {
                 "name": block.name,

@@ -1,4 +1,4 @@
-"""Measure before training: structures with filler weights, each beside the seed's own structure."""
+"""Measure before training: structures with filler weights, each beside the run's reference."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from scbp_host.errors import ModelError
 from scbp_host.events import Progress, StageStarted
 from scbp_host.export.onnx import ExportError
 from scbp_host.export.structure import structure_onnx
-from scbp_host.measuring.session import MeasuringSession
 from scbp_host.space.cost import cost
 from scbp_host.space.derive import derive
 from scbp_host.space.seeds import Module, build_seed
@@ -21,29 +20,39 @@ from scbp_host.space.steps import Widths, check_steps, widths_of
 from scbp_host.stages.context import RunContext
 from scbp_host.stages.ledger import Payload
 from scbp_host.stages.records import MEASURE
+from scbp_host.stages.reference import Reference
 from scbp_host.stages.repeats import settle
+
+# So many structures between two turns of the seed: how it compares to the reference is wanted of all times of a run.
+SEED_EVERY = 8
 
 
 class StructureBench:
-    """Measures untrained structures; the seed's own is measured against itself first, which shows the noise.
+    """Measures untrained structures.
 
     Args:
         run: the run.
         seed: the seed as a point of the space.
+        reference: what they are paired with.
     """
 
-    def __init__(self, run: RunContext, seed: Candidate) -> None:
+    def __init__(self, run: RunContext, seed: Candidate, reference: Reference) -> None:
         self._run = run
         self._seed = seed
-        self._session: MeasuringSession | None = None
+        self._reference = reference
 
     def measure(self, candidates: Sequence[Candidate], batch: str, title: str) -> dict[str, Payload | Failure]:
-        """Measure what has not been measured yet, and again what was disturbed; returns the first outcomes by id."""
+        """Measure what has not been measured yet, and again what was uncertain; returns the first outcomes by id.
+
+        The seed's structure must have been measured before (:meth:`one`); it takes turns with the batch.
+        """
         self._run.listen(StageStarted(MEASURE, title, len(candidates)))
         outcomes: dict[str, Payload | Failure] = {}
         for done, candidate in enumerate(candidates, start=1):
             outcomes[candidate.structure_id] = outcome = self.one(candidate)
-            self._run.listen(Progress(MEASURE, done, _note(candidate, outcome)))
+            self._run.listen(Progress(MEASURE, done, self._note(candidate, outcome)))
+            if done % SEED_EVERY == 0 or done == len(candidates):
+                self._reference.measure_seed_again(f"{batch}-{done}")
         measured = {own.structure_id: own for own in candidates if not isinstance(outcomes[own.structure_id], Failure)}
         settle(self._run, MEASURE, batch, measured, self._measure_again)
         return outcomes
@@ -63,7 +72,7 @@ class StructureBench:
         except ModelError as error:
             return Failure(FailureKind.DERIVE_FAILED, error.message, error.hint)
         shipped_before = run.client.bytes_shipped
-        measurement = self._connected().measure(onnx, pack=True)
+        measurement = self._reference.session.measure(onnx, pack=True)
         if isinstance(measurement, Failure):
             return measurement
         figures = cost(module, run.spec.input_shape)
@@ -78,7 +87,7 @@ class StructureBench:
         }
 
     def _measure_again(self, candidate: Candidate, earlier: Measurement) -> Measurement | Failure:
-        return self._connected().pair_again(self._export(derive(candidate)), earlier, pack=True)
+        return self._reference.session.pair_again(self._export(derive(candidate)), earlier, pack=True)
 
     @cached_property
     def _seed_widths(self) -> Widths:
@@ -88,14 +97,10 @@ class StructureBench:
         profile = self._run.profile
         return structure_onnx(module, self._run.spec.input_shape, opset=profile.opset, ir_version=profile.ir_version)
 
-    def _connected(self) -> MeasuringSession:
-        if self._session is None:
-            self._session = self._run.measuring(self._export(derive(self._seed)), filler=True)
-        return self._session
-
-
-def _note(candidate: Candidate, outcome: Payload | Failure) -> str:
-    ratios = "/".join(f"{ratio:g}" for ratio in candidate.ratios)
-    if isinstance(outcome, Failure):
-        return f"{ratios}: {outcome.kind}"
-    return f"{ratios}: {outcome['measurement']['ratio'][0]:.2f}x the seed's latency"
+    def _note(self, candidate: Candidate, outcome: Payload | Failure) -> str:
+        ratios = "/".join(f"{ratio:g}" for ratio in candidate.ratios)
+        if isinstance(outcome, Failure):
+            return f"{ratios}: {outcome.kind}"
+        seed = self._run.ledger.payloads(MEASURE)[self._seed.structure_id]
+        own_ratio, seed_ratio = (each["measurement"]["ratio"][0] for each in (outcome, seed))
+        return f"{ratios}: {own_ratio / seed_ratio:.2f}x the seed's latency"

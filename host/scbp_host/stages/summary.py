@@ -8,8 +8,9 @@ from typing import Any
 
 import scbp_host
 from scbp_host.config import RunConfig
+from scbp_host.domain.candidate import Candidate
 from scbp_host.errors import StoreError
-from scbp_host.measuring.stability import disturbed
+from scbp_host.measuring.stability import uncertain
 from scbp_host.ranking.budgets import Budgets
 from scbp_host.report.summary import (
     BinningRecord,
@@ -21,6 +22,7 @@ from scbp_host.report.summary import (
     GroupRecord,
     LatencyModelRecord,
     ModelRecord,
+    ReferenceRecord,
     RoundRecord,
     StructureBytes,
     Summary,
@@ -35,18 +37,19 @@ from scbp_host.stages.records import (
     MEASURE,
     PROPOSE,
     RUNG,
+    SELF_TEST,
     TRAIN,
     VERIFY,
     Known,
     Ranking,
     Standing,
     rank,
-    reference_p10_ns,
+    reference_of,
     structure_id_of,
 )
 from scbp_host.store import Outcome, Store
 
-# The seed against itself should give 1; further off than this the machine was too busy to trust.
+# The reference against itself should give 1; further off than this the machine was too busy to trust.
 SELF_TEST_TOLERANCE = 0.03
 
 
@@ -78,6 +81,7 @@ def summarise(store: Store, run_id: str, budgets: Budgets | None = None) -> Summ
     ranking = rank(standing, chosen)
     record = _Records(standing, ranking)
     binning = _binning(subjects.get((BINNING, "superblocks")))
+    itself = subjects.get((SELF_TEST, "reference"))
     candidates = tuple(record.of(known) for known in standing.candidates)
     seed = record.of(standing.seed)
     return Summary(
@@ -94,6 +98,7 @@ def summarise(store: Store, run_id: str, budgets: Budgets | None = None) -> Summ
         pool_size=space.get("pool_size"),
         superblocks=tuple(_superblock(block) for block in space["superblocks"]),
         binning=binning,
+        reference=_reference(standing, reference_of(space), itself),
         seed=seed,
         best=None if ranking.best is None else record.of(ranking.best),
         best_reason=ranking.reason,
@@ -108,7 +113,7 @@ def summarise(store: Store, run_id: str, budgets: Budgets | None = None) -> Summ
         bytes_shipped=sum(int((outcome.payload or {}).get("bytes_shipped", 0)) for outcome in outcomes),
         structure_bytes=_structure_bytes(standing),
         stage_seconds=_stage_seconds(outcomes),
-        warnings=_warnings(standing, [*device["warnings"], *data.get("warnings", ())], binning),
+        warnings=_warnings(standing, [*device["warnings"], *data.get("warnings", ())], binning, itself),
     )
 
 
@@ -122,13 +127,10 @@ class _Records:
     def of(self, known: Known) -> CandidateRecord:
         is_seed = known is self._standing.seed
         structure_id, measurement = known.candidate.structure_id, known.measurement
-        latency = self._standing.latency_ms(known)
+        latency, ratio = self._standing.latency_ms(known), self._standing.ratio(known)
         figures: dict[str, Any] = {}
         if measurement is not None:
-            ratio = measurement.ratio
             figures = {
-                "latency_ratio": 1.0 if is_seed else ratio.value,
-                "latency_ratio_ci95": (1.0, 1.0) if is_seed else (ratio.low, ratio.high),
                 "peak_memory_mb": measurement.peak_rss_bytes / MB,
                 "load_ms": measurement.load_ns / 1e6,
                 "warnings": measurement.warnings,
@@ -143,6 +145,8 @@ class _Records:
                 "onnx_bytes": known.figure("onnx_bytes"),
                 "wire_bytes": known.payloads.get(MEASURE, {}).get("wire_bytes"),
                 "latency_p50_ms": latency and latency.value,
+                "latency_ratio": ratio and ratio.value,
+                "latency_ratio_ci95": ratio and (ratio.low, ratio.high),
                 "latency_p99_ms": self._standing.p99_ms(known),
                 "val_top1": known.val_top1,
                 "test_top1": known.test_top1,
@@ -165,6 +169,22 @@ def _binning(payload: Payload | None) -> BinningRecord:
     if payload is None:
         return BinningRecord()
     return BinningRecord.model_validate({name: payload[name] for name in BinningRecord.model_fields})
+
+
+def _reference(standing: Standing, reference: Candidate, itself: Payload | None) -> ReferenceRecord | None:
+    measurements = len(standing.seed.every_ratio)
+    if not measurements:
+        return None
+    ratio = standing.seed_ratio
+    return ReferenceRecord(
+        id=reference.structure_id,
+        ratios=reference.ratios,
+        latency_p50_ms=standing.reference_p50_ns / 1e6,
+        self_ratio=None if itself is None else itself["measurement"]["ratio"][0],
+        seed_ratio=ratio.value,
+        seed_ratio_ci95=(ratio.low, ratio.high),
+        seed_measurements=measurements,
+    )
 
 
 def _latency_model(outcomes: Sequence[Outcome]) -> LatencyModelRecord | None:
@@ -222,12 +242,14 @@ def _stage_seconds(outcomes: Sequence[Outcome]) -> dict[str, float]:
     return {stage: round(total, 3) for stage, total in seconds.items()}
 
 
-def _still_disturbed(standing: Standing) -> int:
+def _still_uncertain(standing: Standing) -> int:
     measured = {known.candidate.structure_id: known.measurement for known in standing.candidates}
-    return len(disturbed({name: reference_p10_ns(own) for name, own in measured.items() if own is not None}))
+    return len(uncertain({name: own.ratio for name, own in measured.items() if own is not None}))
 
 
-def _warnings(standing: Standing, earlier: Sequence[str], binning: BinningRecord) -> tuple[str, ...]:
+def _warnings(
+    standing: Standing, earlier: Sequence[str], binning: BinningRecord, itself: Payload | None
+) -> tuple[str, ...]:
     warnings = list(earlier)
     # A stage's layers of another resolution are the rule, not an exception: the report lists them, and that is all.
     if binning.moved and binning.method != "stage":
@@ -235,18 +257,18 @@ def _warnings(standing: Standing, earlier: Sequence[str], binning: BinningRecord
             f"superblocks by {binning.method}: {len(binning.moved)} cuts moved so that no coupled channels are split; "
             "the report says which"
         )
-    itself = standing.seed.payloads.get(VERIFY) or standing.seed.payloads.get(MEASURE)
     if itself is not None:
         ratio = itself["measurement"]["ratio"][0]
         if abs(ratio - 1.0) > SELF_TEST_TOLERANCE:
             warnings.append(
-                f"the seed measured against itself came out at {ratio:.3f}: the device was busy; stop other work on it"
+                f"the reference measured against itself came out at {ratio:.3f}: the device was busy; stop other work"
+                " on it"
             )
-    still = _still_disturbed(standing)
+    still = _still_uncertain(standing)
     if still:
         warnings.append(
-            f"{still} of {len(standing.candidates)} were measured while something else had the machine, however often:"
-            " stop other work on it, and run again"
+            f"{still} of {len(standing.candidates)} ratios are known to more than ±5 % only, however often they were"
+            " measured: stop other work on the device, and run again"
         )
     noisy = [known for known in standing.candidates if known.measurement and known.measurement.warnings]
     if noisy:

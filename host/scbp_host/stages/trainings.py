@@ -16,13 +16,14 @@ from scbp_host.domain.outcome import Failure, FailureKind
 from scbp_host.errors import ModelError
 from scbp_host.export.onnx import export_onnx
 from scbp_host.export.parity import check_parity
-from scbp_host.measuring.session import DeviceOutputs, MeasuringSession
+from scbp_host.measuring.session import DeviceOutputs
 from scbp_host.space.cost import cost
 from scbp_host.space.seeds import Module
 from scbp_host.stages.candidates import CandidateTrainer, OnEpoch
 from scbp_host.stages.context import RunContext
 from scbp_host.stages.ledger import Payload
 from scbp_host.stages.records import EXPORT, RUNG, TEST, TRAIN, VERIFY, rung_subject
+from scbp_host.stages.reference import Reference
 from scbp_host.stages.repeats import settle
 from scbp_host.tasks.base import Examples
 from scbp_host.training.inference import PART_SIZE, predict
@@ -48,15 +49,14 @@ class Trainings:
 
     Args:
         run: the run.
-        seed: the seed as a point of the space.
+        reference: what their networks are paired with on the device.
         trainer: trains one candidate.
     """
 
-    def __init__(self, run: RunContext, seed: Candidate, trainer: CandidateTrainer) -> None:
+    def __init__(self, run: RunContext, reference: Reference, trainer: CandidateTrainer) -> None:
         self._run = run
-        self._seed = seed
+        self._reference = reference
         self._trainer = trainer
-        self._session: MeasuringSession | None = None
 
     def train(self, candidate: Candidate, on_epoch: OnEpoch) -> Payload | Failure:
         """Train to the end, from the last epoch on where a training was interrupted or came to a rung."""
@@ -97,7 +97,7 @@ class Trainings:
         return self._run.ledger.once(VERIFY, structure_id, lambda: self._verify(onnx, module))
 
     def settle(self, batch: str, verified: Sequence[Candidate]) -> None:
-        """Measure again those of a batch whose verifying measurement was disturbed."""
+        """Measure again those of a batch whose verifying measurement was uncertain."""
         by_id = {candidate.structure_id: candidate for candidate in verified}
         settle(self._run, VERIFY, batch, by_id, self._measure_again)
 
@@ -155,7 +155,7 @@ class Trainings:
         answers = self._answers(onnx, module, run.task.validation)
         if isinstance(answers, Failure):
             return answers
-        measurement = self._connected().measure(onnx, pack=False)
+        measurement = self._reference.session.measure(onnx, pack=False)
         if isinstance(measurement, Failure):
             return measurement
         return {
@@ -170,13 +170,13 @@ class Trainings:
     def _measure_again(self, candidate: Candidate, earlier: Measurement) -> Measurement | Failure:
         exported = self._run.ledger.payloads(EXPORT)[candidate.structure_id]
         onnx = self._run.artifacts.load_onnx(candidate.structure_id, exported["onnx_sha256"])
-        return self._connected().pair_again(onnx, earlier, pack=False)
+        return self._reference.session.pair_again(onnx, earlier, pack=False)
 
     def _answers(self, onnx: bytes, module: Module, examples: Examples) -> _Answers | Failure:
         """Let the device answer every image, part by part, and judge its answers."""
         parts: list[tuple[DeviceOutputs, NDArray[Any]]] = []
         for part in examples.parts(PART_SIZE):
-            outputs = self._connected().infer(onnx, part.images, predict(module, part.images))
+            outputs = self._reference.session.infer(onnx, part.images, predict(module, part.images))
             if isinstance(outputs, Failure):
                 return outputs
             parts.append((outputs, part.labels))
@@ -187,13 +187,6 @@ class Trainings:
         everything = np.concatenate([outputs.outputs for outputs, _ in parts])
         score = self._run.task.metric(everything, np.concatenate([labels for _, labels in parts]))
         return _Answers(score, difference, largest)
-
-    def _connected(self) -> MeasuringSession:
-        if self._session is None:
-            exported = self._run.ledger.payloads(EXPORT)[self._seed.structure_id]
-            onnx = self._run.artifacts.load_onnx(self._seed.structure_id, exported["onnx_sha256"])
-            self._session = self._run.measuring(onnx, filler=False)
-        return self._session
 
 
 def _differs(difference: float, largest: float) -> Failure:

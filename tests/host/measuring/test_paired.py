@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scbp_host.domain.measurement import Interval
-from scbp_host.measuring.paired import latency_ratio, quantile_ns
+from scbp_host.measuring.paired import latency_ratio, pooled_ratio, quantile_ns
 
 BLOCK = st.lists(st.integers(1_000, 1_000_000), min_size=1, max_size=9)
 PAIRS = st.lists(st.tuples(BLOCK, BLOCK), min_size=1, max_size=8)
@@ -86,6 +86,40 @@ def test_outliers_do_not_move_the_ratio() -> None:
     three_blocks_of_ten = [[1_000, 1_001, 1_002]] * 3 + [[50, 51, 52]] * 7
     for candidate in (one_in_each_block, three_blocks_of_ten):
         assert latency_ratio(candidate, reference, 0).value == pytest.approx(51 / 101)
+
+
+def test_pooling_covers_the_truth_as_often_as_it_says() -> None:
+    # What moves between measurements is far more than each one's own interval tells.
+    random = np.random.default_rng(0)
+    covered = 0
+    for _ in range(400):
+        values = 5.0 * np.exp(random.normal(0.0, 0.2, 6))
+        pooled = pooled_ratio([Interval(value, 0.99 * value, 1.01 * value) for value in values])
+        covered += pooled.low <= 5.0 <= pooled.high
+    # 95 % of 400, give or take two standard deviations.
+    assert 371 <= covered <= 389, covered
+
+
+def test_a_single_measurement_keeps_its_own_interval() -> None:
+    assert pooled_ratio([Interval(5.0, 4.0, 6.0)]) == Interval(5.0, 4.0, 6.0)
+    with pytest.raises(ValueError, match="at least one"):
+        pooled_ratio([])
+
+
+def test_a_quotient_is_as_uncertain_as_both_its_parts() -> None:
+    random = np.random.default_rng(0)
+    candidate, seed = Interval(0.9, 0.85, 0.96), Interval(4.5, 4.0, 5.2)
+    quotient = candidate.over(seed)
+    assert quotient.value == pytest.approx(0.2)
+
+    # By simulation: each side of each interval is 1.96 deviations of a logarithm.
+    def drawn(own: Interval) -> np.ndarray:
+        deviations = random.normal(size=200_000)
+        side = np.where(deviations > 0, np.log(own.high / own.value), np.log(own.value / own.low))
+        return own.value * np.exp(deviations * side / 1.96)
+
+    low, high = np.quantile(drawn(candidate) / drawn(seed), [0.025, 0.975])
+    assert (quotient.low, quotient.high) == pytest.approx((low, high), rel=0.01)
 
 
 def test_pairs_are_needed() -> None:

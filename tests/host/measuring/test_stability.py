@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from scbp_host.domain.measurement import Interval
-from scbp_host.measuring.stability import disturbed, stability_warnings
+from scbp_host.measuring.stability import stability_warnings, uncertain
 
 QUIET = Interval(0.5, 0.495, 0.505)
 STEADY = [[100, 101, 102]] * 10
@@ -52,11 +52,13 @@ def test_each_warning_says_what_and_what_to_do(
     assert all(word in warning for word in words)
 
 
-def test_disturbed_is_what_took_a_quarter_longer_than_the_quiet_quarter():
-    quiet = {f"quiet-{number}": 1e6 + number for number in range(6)}
-    slow = {"slow": 1.26e6, "fine": 1.24e6}
-    assert disturbed({**quiet, **slow}) == ["slow"]
-    # Most of a run may be disturbed: what is quiet still tells.
-    assert disturbed({"a": 2.0, "b": 1.0, "c": 2.0, "d": 1.0, "e": 2.0}) == ["a", "c", "e"]
-    assert disturbed({}) == []
-    assert disturbed({"only": 5.0}) == []
+def test_uncertain_is_what_is_known_to_more_than_five_percent_of_itself():
+    ratios = {
+        "sure": Interval(0.1, 0.0955, 0.1045),
+        "unsure": Interval(0.1, 0.0945, 0.1055),
+        "lopsided": Interval(2.0, 1.98, 2.25),
+        # An absolute bound would take this one for unsure.
+        "large": Interval(20.0, 19.1, 20.9),
+    }
+    assert uncertain(ratios) == ["unsure", "lopsided"]
+    assert uncertain({}) == []

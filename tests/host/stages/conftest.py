@@ -37,10 +37,11 @@ def candidate(*ratios: float) -> Candidate:
 
 
 def measurement(ratio: float = 1.0, reference_ns: tuple[int, ...] = (1_000_000,), peak_mb: float = 50.0, **figures):
-    """Return a measurement in JSON form, its interval 1 % to either side."""
+    """Return a measurement in JSON form, its interval 1 % to either side, or ``off`` (a fraction)."""
+    off = figures.pop("off", 0.01)
     own = tuple(round(ratio * sample) for sample in figures.pop("own_ns", reference_ns))
     return Measurement(
-        Interval(ratio, 0.99 * ratio, 1.01 * ratio),
+        Interval(ratio, (1 - off) * ratio, (1 + off) * ratio),
         (own,),
         (reference_ns,),
         int(peak_mb * 1e6),
@@ -62,8 +63,8 @@ class RunBuilder:
         """Append any outcome."""
         return self.store.append(self.run_id, stage, subject, result, seconds)
 
-    def begin(self, **config):
-        """Append what every run begins with, the measured seed included."""
+    def begin(self, reference=None, **config):
+        """Append what every run begins with; without a ``reference``, as older versions did, paired with the seed."""
         self.store.create_run(self.run_id, {"config": RunConfig(**config).identity(), "command": ["scbp-host", "run"]})
         self.add("probe", "device", {"record": DEVICE, "warnings": [], "bytes_shipped": 1000})
         sizes = {"train": 50, "validation": 20, "test": 30}
@@ -71,7 +72,8 @@ class RunBuilder:
         blocks = [
             {"name": f"stage-{number}", "resolution": [8, 8], "ratios": [1.0, 0.5], "groups": []} for number in (1, 2)
         ]
-        self.add("space", "space", {"size": 4, "seed": candidate(1.0, 1.0).to_json(), "superblocks": blocks})
+        space = {"size": 4, "seed": candidate(1.0, 1.0).to_json(), "superblocks": blocks}
+        self.add("space", "space", space if reference is None else {**space, "reference": reference.to_json()})
         return self
 
     def propose(self, number, purpose, *candidates, dropped=0, model=None):
@@ -141,7 +143,7 @@ def candidate_maker():
     return candidate
 
 
-@pytest.fixture
-def figures():
+@pytest.fixture(name="measurement")
+def measurement_maker():
     """Make a measurement, in JSON form, from a ratio and the reference's samples."""
     return measurement

@@ -5,7 +5,14 @@ from scbp_host.errors import UsageError
 from scbp_host.space.ratio_sets import Filter, product, uniform, where
 from scbp_host.space.ratios import SearchSpace
 from scbp_host.stages.ledger import Ledger
-from scbp_host.stages.space import POOL_LIMIT, acknowledge_space, make_pool, make_space, seed_candidate
+from scbp_host.stages.space import (
+    POOL_LIMIT,
+    acknowledge_space,
+    make_pool,
+    make_space,
+    reference_candidate,
+    seed_candidate,
+)
 
 SPEC = SeedSpec("resnet18", 10, (3, 32, 32))
 
@@ -71,11 +78,20 @@ def described(store, own, random_seed=0):
     return payload
 
 
+def test_the_reference_is_in_the_middle_of_the_space():
+    assert reference_candidate(space(3)).ratios == (0.5, 0.5, 0.5)
+    assert reference_candidate(space(2, (1.0, 0.9, 0.7))).ratios == (0.7, 0.7)
+    # The set need not hold it, as long as networks can be derived at each of its ratios.
+    outside = make_space(SPEC, space(2).superblocks, "explicit([1, 0.5], [0.75, 0.25])", 8)
+    assert reference_candidate(outside).ratios == (0.75, 0.5)
+
+
 def test_the_space_is_acknowledged_with_its_seed(store):
     small = space(2)
     payload = described(store, small)
     assert (payload["size"], payload["size_ci95"], payload["pool_size"]) == (16, None, 15)
     assert payload["seed"] == seed_candidate(small).to_json()
+    assert payload["reference"] == reference_candidate(small).to_json()
     assert [block["name"] for block in payload["superblocks"]] == ["conv0", "conv1"]
     assert payload["superblocks"][0]["ratios"] == [1.0, 0.75, 0.5, 0.25]
 

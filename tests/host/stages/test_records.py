@@ -15,7 +15,7 @@ def seeded(run, candidate):
     return run.train(candidate(1.0, 1.0), 1.0, 0.99)
 
 
-def test_the_pooled_p50_is_the_median_over_every_reference_sample(run, candidate):
+def test_the_references_p50_is_the_median_over_its_every_sample(run, candidate):
     run.begin()
     seed, own = candidate(1.0, 1.0), candidate(0.5, 0.5)
     run.measure(seed, 1.0, reference_ns=(1, 2, 3))
@@ -23,7 +23,7 @@ def test_the_pooled_p50_is_the_median_over_every_reference_sample(run, candidate
     run.measure(own, 0.5, reference_ns=(10, 20))
     run.train(own, 0.5, 0.98, reference_ns=(100, 200, 300, 400))
     # 1 2 3 10 20 100 200 300 400; medians of medians would give another figure.
-    assert run.standing().pooled_p50_ns == 20
+    assert run.standing().reference_p50_ns == 20
 
 
 def test_a_latency_is_the_ratio_times_the_pooled_p50(seeded, candidate):
@@ -50,24 +50,68 @@ def test_the_measurement_with_real_weights_replaces_the_structures(seeded, candi
     assert (point.latency_ms.value, point.memory_mb, point.onnx_bytes) == (0.5, 20.0, 2)
 
 
-def test_the_quietest_of_repeated_measurements_counts(seeded, candidate):
+def test_the_surest_of_repeated_measurements_counts(seeded, candidate):
     own = candidate(0.5, 0.5)
     seeded.propose(1, "train", own)
-    seeded.measure(own, 0.7, reference_ns=(2_000_000,) * 3)
-    seeded.again("measure", own, 1, 0.5, reference_ns=(1_000_000,) * 3)
-    seeded.again("measure", own, 2, 0.6, reference_ns=(1_500_000,) * 3)
-    (known,) = seeded.standing().candidates
+    seeded.measure(own, 0.7, reference_ns=(2_000_000,) * 3, off=0.2)
+    seeded.again("measure", own, 1, 0.5, reference_ns=(1_000_000,) * 3, off=0.02)
+    seeded.again("measure", own, 2, 0.6, reference_ns=(1_500_000,) * 3, off=0.1)
+    standing = seeded.standing()
+    (known,) = standing.candidates
     assert known.measurement.ratio.value == 0.5
-    assert (known.observation().reference_p10_ns, known.observation().latency_p10_ns) == (1_000_000, 500_000)
-    # What was disturbed is no part of the seed's p50 either: the seed's own sample and the three quiet ones are.
-    assert seeded.standing().pooled_p50_ns == 1_000_000
-    # With real weights another stage counts, however quiet the structure's measurements were.
-    seeded.train(own, 0.8, 0.98, reference_ns=(3_000_000,) * 3)
+    observation = standing.observation(known)
+    assert (observation.reference_p10_ns, observation.latency_p10_ns) == (1_000_000, 500_000)
+    # What does not count is no part of the reference's p50 either: the seed's own sample and the three sure ones are.
+    assert standing.reference_p50_ns == 1_000_000
+    # With real weights another stage counts, however sure the structure's measurements were.
+    seeded.train(own, 0.8, 0.98, off=0.3)
     assert seeded.standing().candidates[0].measurement.ratio.value == 0.8
-    seeded.again("verify", own, 1, 0.9, reference_ns=(4_000_000,) * 3)
+    seeded.again("verify", own, 1, 0.9, off=0.4)
     assert seeded.standing().candidates[0].measurement.ratio.value == 0.8
-    seeded.again("verify", own, 2, 0.55, reference_ns=(1_000_000,) * 3)
+    seeded.again("verify", own, 2, 0.55, off=0.25)
     assert seeded.standing().candidates[0].measurement.ratio.value == 0.55
+
+
+@pytest.fixture
+def paired(run, candidate):
+    """A run with a reference of its own, of 1 ms, against which the seed took 4, 5 and 4.5 times as long."""
+    run.begin(reference=candidate(0.5, 0.5))
+    seed = candidate(1.0, 1.0)
+    run.measure(seed, 4.0)
+    run.train(seed, 5.0, 0.99)
+    run.again("measure", seed, "spread-8", 4.5)
+    return run
+
+
+def test_a_ratio_to_the_seed_is_the_quotient_of_two_ratios_to_the_reference(paired, candidate):
+    own = candidate(0.25, 0.5)
+    paired.propose(1, "train", own)
+    paired.measure(own, 0.9)
+    standing = paired.standing()
+    (known,) = standing.candidates
+    seed_ratio = (4.0 * 5.0 * 4.5) ** (1 / 3)
+    assert standing.seed_ratio.value == pytest.approx(seed_ratio)
+    ratio = standing.ratio(known)
+    assert ratio.value == pytest.approx(0.9 / seed_ratio)
+    # The seed's own uncertainty is in it: three figures between 4 and 5 say little of the seed.
+    assert ratio.low / ratio.value < standing.seed_ratio.value / standing.seed_ratio.high * 1.001
+    assert ratio.high / ratio.value > standing.seed_ratio.value / standing.seed_ratio.low * 0.999
+    itself = standing.ratio(standing.seed)
+    assert (itself.value, itself.low, itself.high) == (1.0, 1.0, 1.0)
+    assert standing.observation(known).latency_ratio.value == pytest.approx(0.9 / seed_ratio)
+
+
+def test_milliseconds_are_the_references_and_hold_together_with_the_ratios(paired, candidate):
+    own = candidate(0.25, 0.5)
+    paired.propose(1, "train", own)
+    paired.measure(own, 0.9)
+    standing = paired.standing()
+    (known,) = standing.candidates
+    latency, seed = standing.latency_ms(known), standing.latency_ms(standing.seed)
+    # Between candidates, the seed's uncertainty plays no part.
+    assert (latency.value, latency.low, latency.high) == pytest.approx((0.9, 0.891, 0.909))
+    assert latency.value == pytest.approx(standing.ratio(known).value * seed.value)
+    assert seed.value == pytest.approx(standing.seed_p50_ns / 1e6)
 
 
 def test_p99_is_the_candidates_own_spread_on_the_scale_of_the_pooled_p50(seeded, candidate):
@@ -124,7 +168,7 @@ def test_a_failed_candidate_is_known_with_its_reason_and_never_best(seeded, cand
     assert (known.status, known.failure) == ("failed", PARITY)
     assert standing.objectives(known) is None
     assert rank(standing, Budgets()).best.candidate == trained
-    observation = known.observation()
+    observation = standing.observation(known)
     assert observation.failed
     assert observation.latency_ratio.value == 0.2
     assert observation.val_top1 is None
@@ -134,7 +178,7 @@ def test_a_failed_measurement_is_an_observation_without_figures(seeded, candidat
     own = candidate(0.5, 0.5)
     seeded.propose(1, "measure", own)
     seeded.fail("measure", own, Failure(FailureKind.OUT_OF_MEMORY, "killed at 300 MB"))
-    observation = seeded.standing().candidates[0].observation()
+    observation = seeded.standing().observation(seeded.standing().candidates[0])
     assert observation.failed
     assert observation.latency_ratio is None
 

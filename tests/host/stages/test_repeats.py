@@ -1,4 +1,4 @@
-"""What was disturbed is measured again: after the others, twice at most, each decision acknowledged."""
+"""What was uncertain is measured again: after the others, twice at most, each decision acknowledged."""
 
 from types import SimpleNamespace
 
@@ -9,7 +9,7 @@ from scbp_host.domain.outcome import Failure, FailureKind
 from scbp_host.stages.ledger import Ledger
 from scbp_host.stages.repeats import settle
 
-QUIET, SLOW = (1_000_000,) * 3, (2_000_000,) * 3
+SURE, UNSURE = 0.01, 0.2
 LOST = Failure(FailureKind.WORKER_CRASHED, "the worker ended with signal 11", "run it again")
 
 
@@ -31,12 +31,12 @@ class Device:
 
 @pytest.fixture
 def batch(run, candidate):
-    """Four measured structures, by id; the second and the last were disturbed."""
+    """Four measured structures, by id; the second and the last are uncertain."""
     run.begin()
     own = [candidate(*ratios) for ratios in ((0.5, 0.5), (0.5, 1.0), (1.0, 0.5), (0.25, 0.5))]
     run.propose(1, "measure", *own)
-    for one, reference_ns in zip(own, (QUIET, SLOW, QUIET, SLOW), strict=True):
-        run.measure(one, 0.9, reference_ns=reference_ns)
+    for one, off in zip(own, (SURE, UNSURE, SURE, UNSURE), strict=True):
+        run.measure(one, 0.9, off=off)
     return {one.structure_id: one for one in own}
 
 
@@ -54,9 +54,9 @@ def settled(run, batch):
     return settle_with
 
 
-def test_the_disturbed_are_measured_again_and_their_quiet_figures_count(run, batch, settled, figures):
+def test_the_uncertain_are_measured_again_and_their_sure_figures_count(run, batch, settled, measurement):
     _, second, _, last = batch
-    device = Device(figures(0.6, QUIET), figures(0.3, QUIET))
+    device = Device(measurement(0.6), measurement(0.3))
     settled(device)
     assert device.asked == [(second, 0.9), (last, 0.9)]
     ratios = {own.candidate.structure_id: own.measurement.ratio.value for own in run.standing().candidates}
@@ -65,45 +65,43 @@ def test_the_disturbed_are_measured_again_and_their_quiet_figures_count(run, bat
     assert [row.payload["bytes_shipped"] for row in rows] == [7, 7]
 
 
-def test_who_stays_disturbed_gets_a_second_turn_and_no_third(run, batch, settled, figures):
+def test_who_stays_uncertain_gets_a_second_turn_and_no_third(run, batch, settled, measurement):
     _, second, _, last = batch
-    device = Device(figures(0.6, QUIET), figures(0.3, (1_900_000,) * 3), figures(0.2, SLOW))
+    device = Device(measurement(0.6), measurement(0.3, off=0.1), measurement(0.2, off=0.2))
     settled(device)
     assert device.asked == [(second, 0.9), (last, 0.9), (last, 0.3)]
-    # The quietest of the three noisy ones stands.
+    # The surest of the three noisy ones stands.
     assert run.standing().candidates[-1].measurement.ratio.value == 0.3
 
 
-def test_a_resumed_run_repeats_no_repeat(batch, settled, figures):
-    answers = [figures(0.6, QUIET), figures(0.3, QUIET)]
+def test_a_resumed_run_repeats_no_repeat(batch, settled, measurement):
+    answers = [measurement(0.6), measurement(0.3)]
     settled(Device(*answers))
     again = Device()
     settled(again)
     assert again.asked == []
 
 
-def test_a_failed_repeat_leaves_the_first_measurement(run, batch, settled, figures):
-    settled(Device(LOST, figures(0.3, QUIET), figures(0.5, QUIET)))
+def test_a_failed_repeat_leaves_the_first_measurement(run, batch, settled, measurement):
+    settled(Device(LOST, measurement(0.3), measurement(0.5)))
     standing = run.standing()
     assert [own.measurement.ratio.value for own in standing.candidates] == [0.9, 0.5, 0.9, 0.3]
     assert not any(own.failure for own in standing.candidates)
 
 
-def test_a_quiet_batch_costs_nothing(run, batch, settled):
+def test_a_certain_batch_costs_nothing(run, batch, settled):
     for one in list(batch.values())[1::2]:
-        run.again("measure", one, 0, 0.9, reference_ns=QUIET)
+        run.again("measure", one, 0, 0.9, off=SURE)
     device = Device()
     settled(device)
     assert device.asked == []
     assert len(run.store.outcomes(run.run_id, "measure-again")) == 2
 
 
-def test_what_was_verified_is_compared_with_the_whole_run(run, batch, settled, figures):
-    """All of a small batch may be disturbed; the structures measured before it tell that it was."""
+def test_each_stage_is_settled_by_itself(run, batch, settled, measurement):
     for one in batch.values():
-        run.again("measure", one, 1, 0.9, reference_ns=QUIET)
-        run.train(one, 0.8, 0.97, reference_ns=SLOW)
-    device = Device(*(figures(0.7, QUIET) for _ in batch))
+        run.train(one, 0.8, 0.97, off=UNSURE)
+    device = Device(*(measurement(0.7) for _ in batch))
     settled(device, "verify", "round 1")
-    assert [asked for asked, _ in device.asked] == list(batch)
+    assert device.asked == [(one, 0.8) for one in batch]
     assert {own.measurement.ratio.value for own in run.standing().candidates} == {0.7}

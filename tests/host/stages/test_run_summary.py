@@ -106,15 +106,30 @@ def test_the_newest_latency_model_and_the_seconds_of_each_stage_are_told(finishe
     assert summary.stage_seconds["verify"] == 3.0
 
 
-def test_a_busy_device_and_failures_are_warned_of(run, candidate):
+def test_a_busy_device_and_failures_are_warned_of(run, candidate, measurement):
     run.begin()
-    run.train(candidate(1.0, 1.0), 1.08, 0.99)
-    own = candidate(0.5, 0.5)
-    run.propose(1, "measure", own)
+    run.train(candidate(1.0, 1.0), 4.0, 0.99)
+    run.add("self-test", "reference", {"bytes_shipped": 0, "measurement": measurement(1.08)})
+    own, unsure = candidate(0.5, 0.5), candidate(0.5, 1.0)
+    run.propose(1, "measure", own, unsure)
     run.fail("measure", own, CRASHED)
-    busy, failed = summarise(run.store, "r1").warnings
+    run.measure(unsure, 0.5, off=0.2)
+    busy, uncertain, failed = summarise(run.store, "r1").warnings
     assert "1.080" in busy
+    assert uncertain.startswith("1 of 2 ratios")
     assert failed.startswith("1 candidates failed")
+
+
+def test_the_reference_is_told_with_how_the_seed_compares_to_it(run, candidate, measurement):
+    run.begin(reference=candidate(0.5, 0.5))
+    run.train(candidate(1.0, 1.0), 4.0, 0.99)
+    run.again("verify", candidate(1.0, 1.0), "spread-8", 6.25)
+    run.add("self-test", "reference", {"bytes_shipped": 0, "measurement": measurement(1.01)})
+    reference = summarise(run.store, "r1").reference
+    assert reference.id == candidate(0.5, 0.5).structure_id
+    assert (reference.latency_p50_ms, reference.self_ratio, reference.seed_measurements) == (1.0, 1.01, 2)
+    assert reference.seed_ratio == pytest.approx(5.0)
+    assert reference.seed_ratio_ci95[0] < 4.0 < 6.25 < reference.seed_ratio_ci95[1]
 
 
 def test_a_run_that_measured_nothing_cannot_be_summarised(store):
@@ -171,7 +186,8 @@ def test_what_lost_at_a_rung_is_halved_with_the_rung_and_its_epochs_are_counted(
     }
     (only,) = summary.rounds
     assert (only.halved, only.trained, only.epochs) == (2, 1, 2 + 4 + 8)
-    halved = [own.observation() for own in run.standing().candidates if own.halved]
+    standing = run.standing()
+    halved = [standing.observation(own) for own in standing.candidates if own.halved]
     assert [(own.halved, own.val_top1, own.failed) for own in halved] == [(True, None, False)] * 2
 
 
