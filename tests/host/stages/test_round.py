@@ -85,7 +85,7 @@ class Runner:
             run = self._context(Ledger(store, "r1", ignore), listen)
             inheritance = Inheritance(self.config, self.task, self.spec, self.seed)
             trainer = CandidateTrainer(self.config, self.task, self.seed, inheritance)
-            trainings, pool = Trainings(run, candidates[0], trainer), TrainingPool(run, candidates[0])
+            trainings, pool = Trainings(run, None, trainer), TrainingPool(run, candidates[0])
             return TrainingRound(run, trainings, pool, 1).train(candidates, latencies(candidates))
 
     def rows(self, stage: str) -> dict[str, dict]:
