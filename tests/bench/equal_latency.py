@@ -34,13 +34,14 @@ from scbp_host.search.one_shot import OneShotSearch, importance_kept, relative_w
 from scbp_host.space.cost import cost
 from scbp_host.space.seeds import Module, build_seed
 from scbp_host.stages.artifacts import Artifacts
-from scbp_host.stages.inheritance import CALIBRATION_IMAGES, Inheritance
+from scbp_host.stages.inheritance import Inheritance
 from scbp_host.stages.ledger import Payload
 from scbp_host.stages.recipes import candidate_recipe, seed_recipe
 from scbp_host.stages.space import seed_candidate
 from scbp_host.store import Store
 from scbp_host.training.distillation import RememberingTeacher
-from scbp_host.training.inference import evaluate, recalibrate_batch_norm
+from scbp_host.training.inference import evaluate
+from scbp_host.training.refit import KeptOutputs
 from scbp_host.training.trainer import train
 
 SCBP, UNIFORM, GLOBAL_L1 = "scbp", "uniform", "global-l1"
@@ -151,14 +152,15 @@ class Round:
         return self._contest.judge.measured(name, partial(self._pruned, pruning_ratio)).ratio.value
 
     def _pruned(self, pruning_ratio: float) -> Module:
-        return globally_pruned(self._seed, self._contest.spec, pruning_ratio, self._contest.channel_step)
+        return self._pruning(pruning_ratio)[0]
 
     def _pruned_start(self, pruning_ratio: float) -> Module:
-        module, train_split = self._pruned(pruning_ratio), self._contest.task.train
-        # As Inheritance does it: images of every class.
-        rows = slice(None, None, max(1, len(train_split) // CALIBRATION_IMAGES))
-        recalibrate_batch_norm(module, train_split.images[rows])
+        module, kept = self._pruning(pruning_ratio)
+        self._inheritance.settle(module, kept)
         return module
+
+    def _pruning(self, pruning_ratio: float) -> tuple[Module, KeptOutputs]:
+        return globally_pruned(self._seed, self._contest.spec, pruning_ratio, self._contest.channel_step)
 
     def _proposals(self, budget: float) -> list[Entrant]:
         """Let the search propose, measure what it proposes, and take the first that are in time."""

@@ -67,8 +67,8 @@ class Sizes:
 
     random_seeds: tuple[int, ...] = (0, 1, 2)
     networks: tuple[str, ...] = tuple(NETWORKS)
-    fresh_epochs: tuple[int, ...] = (3, 6, 9, 12)
-    inherited_epochs: tuple[int, ...] = (1, 2, 3, 4, 6, 8, 12)
+    fresh_epochs: tuple[int, ...] = (4, 8, 12)
+    inherited_epochs: tuple[int, ...] = (1, 2, 3, 4, 8, 12)
     criterion_epochs: int = 2
 
 

@@ -11,6 +11,7 @@ import torch_pruning
 from torch import nn
 
 from scbp_host.domain.candidate import SeedSpec
+from scbp_host.training.refit import KeptOutputs
 
 # Pruning ratios nearer than this give the same network more often than not.
 RATIO_STEP = 0.005
@@ -18,16 +19,24 @@ RATIO_STEP = 0.005
 NEAR = 0.97
 TRIES = 7
 
+_PRUNE_OUTPUTS = (
+    torch_pruning.prune_conv_out_channels,
+    torch_pruning.prune_depthwise_conv_out_channels,
+    torch_pruning.prune_linear_out_channels,
+)
 
-def globally_pruned(seed: nn.Module, spec: SeedSpec, pruning_ratio: float, channel_step: int) -> nn.Module:
+
+def globally_pruned(
+    seed: nn.Module, spec: SeedSpec, pruning_ratio: float, channel_step: int
+) -> tuple[nn.Module, KeptOutputs]:
     """Prune the ``pruning_ratio`` least important of all channels by torch-pruning's magnitude pruner.
 
     L1 norms, each group's normalised by its mean, are compared over the whole network; widths are rounded to
-    ``channel_step``, and the classifier's outputs stay. ``seed`` stays as it is.
+    ``channel_step``, and the classifier's outputs stay. ``seed`` stays as it is. Also says which outputs are left.
     """
     pruned = copy.deepcopy(seed).cpu().train(False)
     outputs = [own for own in pruned.modules() if isinstance(own, nn.Linear) and own.out_features == spec.num_classes]
-    torch_pruning.pruner.MagnitudePruner(
+    pruner = torch_pruning.pruner.MagnitudePruner(
         pruned,
         torch.zeros(1, *spec.input_shape),
         importance=torch_pruning.importance.GroupMagnitudeImportance(p=1),
@@ -35,8 +44,18 @@ def globally_pruned(seed: nn.Module, spec: SeedSpec, pruning_ratio: float, chann
         pruning_ratio=pruning_ratio,
         round_to=channel_step,
         ignored_layers=outputs,
-    ).step()
-    return pruned
+    )
+    layers = {own: name for name, own in pruned.named_modules() if isinstance(own, nn.Conv2d | nn.Linear)}
+    kept: dict[str, torch.Tensor | None] = {name: torch.arange(len(own.weight)) for own, name in layers.items()}
+    for group in pruner.step(interactive=True):
+        for dependency, gone in group:
+            name = layers.get(dependency.target.module)
+            if name is not None and dependency.handler in _PRUNE_OUTPUTS:
+                left = kept[name]
+                assert left is not None
+                kept[name] = left[~torch.isin(torch.arange(len(left)), torch.tensor(gone))]
+        group.prune()
+    return pruned, kept
 
 
 def widths_of(module: nn.Module) -> dict[str, int]:

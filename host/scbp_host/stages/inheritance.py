@@ -62,13 +62,22 @@ class Inheritance:
         if self._config.init == "from-scratch":
             return from_scratch(candidate, self._config.random_seed)
         carving = carve(candidate, self._source, self.scores)
+        self.settle(carving.module, _kept_outputs(carving))
+        return carving.module
+
+    def settle(self, module: Module, kept: KeptOutputs) -> None:
+        """Make up for what ``module`` lost, in place: refit its layers, or only recalibrate BatchNorm.
+
+        Args:
+            module: a part of the seed, with its weights.
+            kept: for each layer which of the seed's outputs it has; None where it has them all.
+        """
         images = self._images(self._calibration_images()).images
         # The channels that went changed what the layers behind them see.
         if self._config.refits:
-            refit(carving.module, self._source, _kept_outputs(carving), images)
+            refit(module, self._source, kept, images)
         else:
-            recalibrate_batch_norm(carving.module, images)
-        return carving.module
+            recalibrate_batch_norm(module, images)
 
     def _calibration_images(self) -> int:
         height, width = self._task.input_shape[1:]
