@@ -57,8 +57,11 @@ class Prefetched:
         """See :class:`Feed`."""
         batches = self._examples.batches(order, pinned=self._device.type == "cuda")
         with ThreadPoolExecutor(max_workers=1, thread_name_prefix="prefetch") as thread:
-            ahead = thread.submit(next, batches, None)
-            while (batch := ahead.result()) is not None:
+            # The first in this thread, where a DataLoader then forks its processes: one forked from a pool's thread
+            # ends with exit code 1, which the DataLoader takes for a crash.
+            batch = next(batches, None)
+            while batch is not None:
                 ahead = thread.submit(next, batches, None)
                 # From pinned memory the copy runs beside the host: it is queued, not waited for.
                 yield batch[0].to(self._device, non_blocking=True), batch[1].to(self._device, non_blocking=True)
+                batch = ahead.result()

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from scbp_host.tasks.base import Split
+from scbp_host.tasks.streaming import Stream
 from scbp_host.training.feeding import RESIDENT_SHARE, Feed, Prefetched, Resident, feed
 
 CPU = torch.device("cpu")
@@ -41,6 +42,23 @@ def test_an_epoch_that_is_abandoned_leaves_no_thread(split: Split) -> None:
     next(batches)
     batches.close()  # type: ignore[attr-defined]
     assert not [own for own in threading.enumerate() if own.name.startswith("prefetch")]
+
+
+class Witness:
+    """A data set whose labels say which thread its process was forked from: 1 for a pool's."""
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, index: int, /) -> tuple[torch.Tensor, int]:
+        return torch.zeros(1, 1, 1), int(threading.current_thread().name.startswith("prefetch"))
+
+
+def test_reading_processes_are_not_forked_from_the_prefetching_thread() -> None:
+    """One that is ends with exit code 1, and now and then the DataLoader sees that and raises."""
+    stream = Stream(Witness(), np.arange(4), workers=1)
+    for _, labels in Prefetched(stream, CPU).batches(list(torch.arange(4).split(1))):
+        assert labels.tolist() == [0]
 
 
 @pytest.mark.parametrize(("spare", "expected"), [(1.01, Resident), (0.99, Prefetched)])
