@@ -26,8 +26,8 @@ from scbp_host.report import Summary, write_html, write_summary
 from scbp_host.search.base import Limits, Proposal, Purpose, Strategy
 from scbp_host.search.one_shot import OneShotSearch, relative_widths
 from scbp_host.space.ratios import SearchSpace
-from scbp_host.space.seeds import build_seed, load_weights, require_classifier, seed_spec
-from scbp_host.space.survey import survey_seed
+from scbp_host.space.seeds import build_seed, load_weights, seed_spec
+from scbp_host.space.survey import require_classifier, survey_seed
 from scbp_host.stages.artifacts import Artifacts
 from scbp_host.stages.binning import acknowledge_superblocks, bin_offline
 from scbp_host.stages.candidates import CandidateTrainer
@@ -48,6 +48,7 @@ from scbp_host.stages.training_pool import TrainingPool
 from scbp_host.stages.trainings import Trainings
 from scbp_host.store import STORE_FILE, RunStatus, Store
 from scbp_host.tasks.base import Examples
+from scbp_host.tasks.datasets import names_own_task
 from scbp_host.transport.base import open_transport
 
 SUMMARY_FILE, REPORT_FILE = "summary.json", "report.html"
@@ -87,8 +88,9 @@ def run(
     open_transport(profile)
     task = load_run_task(config)
     spec = seed_spec(config.model, len(task.class_names), config.input_shape)
-    require_classifier(spec)
     survey = survey_seed(spec)
+    if not names_own_task(config.data):
+        require_classifier(survey)
     make_space(spec, bin_offline(survey, config).superblocks, config.ratios, profile.channel_step)
     _check_weights(config, spec)
     with open_device(profile) as client, Store.open(config.out / STORE_FILE) as store:

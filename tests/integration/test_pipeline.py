@@ -156,6 +156,22 @@ def test_a_task_of_the_users_own_is_streamed_and_judged_by_its_own_metric(
     assert 0.0 < (summary.best.test_top1 or 0.0) <= 0.1
 
 
+def test_a_segmentation_task_is_searched_trained_and_judged_like_any_other(
+    tiny_config: RunConfig, quick: MeasureSettings
+) -> None:
+    changes = {"data": "tiny_task:halves", "model": "tiny_seed:maps", "ratios": (1.0, 0.25), "rounds": 1}
+    result = pipeline.run(tiny_config.model_copy(update=changes), ignore, settings=quick)
+    summary = result.summary
+    assert summary.data.metric == "IoU"
+    # Top-1 knows no maps: any share at all is the task's own.
+    assert summary.seed.test_top1 is not None
+    (trained,) = (own for own in summary.candidates if own.status == "trained")
+    assert trained.val_top1 is not None
+    report = (result.folder / pipeline.REPORT_FILE).read_text(encoding="utf-8")
+    assert "Val. IoU" in report
+    assert "top-1" not in report
+
+
 def damaged(content: bytes) -> bytes:
     """Return the model with one weight tensor scaled: still valid, another network."""
     model = onnx.load_model_from_string(content)

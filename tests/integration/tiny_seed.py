@@ -27,5 +27,11 @@ class TinyNet(nn.Module):
         return self.classifier(self.down(stem).flatten(2).amax(dim=2))
 
 
+def maps(num_classes: int) -> nn.Module:
+    """Logits for every pixel."""
+    features = (normed(1, 32, 1), normed(32, 64, 2), normed(64, 64, 1), nn.Upsample(scale_factor=2))
+    return nn.Sequential(*features, nn.Conv2d(64, num_classes, 1))
+
+
 def factory(num_classes: int) -> nn.Module:
     return TinyNet(num_classes)

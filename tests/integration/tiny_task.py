@@ -27,6 +27,27 @@ class Stripes(Dataset[tuple[torch.Tensor, int]]):
         return image, label
 
 
+class Halves(Stripes):
+    """Which half of the image is lighter, said of every pixel: 0 dark, 1 light."""
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        image, pixels = torch.from_numpy(self.noise[index].copy()), torch.zeros(self.noise.shape[2:], dtype=torch.int64)
+        pixels[: len(pixels) // 2] = index % 2
+        pixels[len(pixels) // 2 :] = 1 - index % 2
+        return image + 2.0 * pixels, pixels
+
+
+def overlap(outputs: NDArray[np.floating], labels: NDArray[np.int64]) -> float:
+    """Return intersection over union of the light pixels."""
+    found = outputs.argmax(axis=1) == 1
+    return float(np.sum(found & (labels == 1)) / np.sum(found | (labels == 1)))
+
+
+def halves(input_shape: tuple[int, int, int]) -> CustomTask:
+    splits = (DataLoader(Halves(60, input_shape, own), num_workers=own) for own in range(3))
+    return CustomTask(("dark", "light"), *splits, metric=Metric("IoU", overlap))
+
+
 def a_tenth(outputs: NDArray[np.floating], labels: NDArray[np.int64]) -> float:
     return 0.1 * float(np.mean(outputs.argmax(axis=1) == labels))
 

@@ -66,7 +66,7 @@ def cards(summary: Summary) -> tuple[Card, ...]:
         _less_is_better(
             "Peak memory", best.peak_memory_mb, seed.peak_memory_mb, figures.megabytes, "one process, runtime included"
         ),
-        _accuracy_card(best, seed),
+        _accuracy_card(best, seed, summary.data.metric),
         _less_is_better("Parameters", best.params, seed.params, figures.count, "weights and biases"),
         _less_is_better("Compute", best.macs, seed.macs, figures.count, "multiply-accumulates for one image"),
     ]
@@ -127,7 +127,7 @@ def _less_is_better(
     return Card(title, show(value), show(reference), figures.change(value, reference), note, better)
 
 
-def _accuracy_card(best: CandidateRecord, seed: CandidateRecord) -> Card:
+def _accuracy_card(best: CandidateRecord, seed: CandidateRecord, metric: str) -> Card:
     split, value, reference = _accuracies(best, seed)
     better = None if value is None or reference is None else value >= reference
     return Card(
@@ -135,6 +135,6 @@ def _accuracy_card(best: CandidateRecord, seed: CandidateRecord) -> Card:
         figures.percent(value),
         figures.percent(reference),
         figures.points(value, reference),
-        "top-1, from the device's outputs",
+        f"{metric}, from the device's outputs",
         better,
     )

@@ -50,12 +50,12 @@ _SIZE_IN = (7.0, 4.4)
 
 
 def pareto_svg(summary: Summary) -> str:
-    """Plot p50 latency (ms, with its interval) against validation top-1 (%), or return "" where nothing is trained."""
+    """Plot p50 latency (ms, with its interval) against the validation accuracy (%), or "" where nothing is trained."""
     trained = [c for c in summary.candidates if c.id != summary.seed.id and _drawable(c)]
     if not trained:
         return ""
     with style.context(["default", _STYLE]):
-        figure, axes = _figure("latency p50 (ms)", "validation top-1 (%)")
+        figure, axes = _figure("latency p50 (ms)", f"validation {summary.data.metric} (%)")
         for record in trained:
             _point(axes, record, summary)
         if _drawable(summary.seed):

@@ -97,7 +97,7 @@ class DataRecord(_Record):
     validation: int
     test: int
     class_names: tuple[str, ...]
-    metric: str = "top1"
+    metric: str = "top-1"
 
 
 class GroupRecord(_Record):

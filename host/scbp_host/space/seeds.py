@@ -69,7 +69,7 @@ def build_seed(spec: SeedSpec, random_seed: int | None = None) -> nn.Module:
 
     Raises:
         UnknownNameError: no such factory.
-        ModelError: the factory fails, or its module does not map (n, *input_shape) to (n, num_classes).
+        ModelError: the factory fails, or its module does not map (n, *input_shape) to one tensor (n, ...).
     """
     factory = _resolve(spec.factory)
     with torch.random.fork_rng(devices=[], enabled=random_seed is not None):
@@ -82,26 +82,17 @@ def build_seed(spec: SeedSpec, random_seed: int | None = None) -> nn.Module:
 
 
 def check_forward(module: nn.Module, spec: SeedSpec, name: str) -> None:
-    """Run one image; raise ModelError naming ``name`` unless (1, num_classes) comes out, or a dense network's maps."""
+    """Run one image; raise ModelError naming ``name`` unless one tensor comes out, the image its first axis."""
     if getattr(module, "aux_logits", False):
         raise ModelError(f"model {name!r}: auxiliary classifiers are not supported yet", "pass aux_logits=False")
     try:
         with torch.inference_mode():
-            logits = module(torch.zeros(1, *spec.input_shape))
+            outputs = module(torch.zeros(1, *spec.input_shape))
     except (RuntimeError, ValueError, IndexError, TypeError, AssertionError) as error:
         raise ModelError(f"model {name!r} cannot run an input of shape {spec.input_shape}: {_line(error)}") from error
-    if spec.factory not in DENSE and (not isinstance(logits, torch.Tensor) or logits.shape != (1, spec.num_classes)):
-        found = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
-        raise ModelError(f"model {name!r}: expected logits of shape (1, {spec.num_classes}), got {found}")
-
-
-def require_classifier(spec: SeedSpec) -> None:
-    """Raise UsageError for a network that says something of every place instead of the whole image."""
-    if spec.factory in DENSE:
-        raise UsageError(
-            f"model {spec.factory!r} puts out maps, expected a classifier: a run trains and ranks classifiers only",
-            "derive smaller ones in Python: scbp_host.space.derive.derive",
-        )
+    if not isinstance(outputs, torch.Tensor) or outputs.shape[:1] != (1,):
+        found = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__
+        raise ModelError(f"model {name!r}: expected a tensor of shape (1, ...) for one image, got {found}")
 
 
 def load_weights(module: nn.Module, path: Path) -> None:

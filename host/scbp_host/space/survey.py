@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from scbp_host.domain.candidate import SeedSpec
+from scbp_host.errors import UsageError
 from scbp_host.space.cost import WeightedLayer, check_countable, layer_macs
 from scbp_host.space.coupling import LocatedGroup, Resolution, coupled_groups
 from scbp_host.space.seeds import build_seed
@@ -42,12 +43,14 @@ class Survey:
         groups: its prunable channel groups, in forward order.
         layers: every layer, in forward order.
         params: learnable scalars of the whole seed, also of what inference never executes.
+        outputs: shape of what the seed puts out for one image; a classifier's is (num_classes,).
     """
 
     seed: SeedSpec
     groups: tuple[LocatedGroup, ...]
     layers: tuple[Layer, ...]
     params: int
+    outputs: tuple[int, ...]
 
     @cached_property
     def owners(self) -> Mapping[str, str]:
@@ -83,7 +86,19 @@ def survey_seed(spec: SeedSpec) -> Survey:
     module = build_seed(spec, random_seed=0)
     groups = coupled_groups(module, spec.input_shape)
     params = sum(parameter.numel() for parameter in module.parameters())
-    return Survey(spec, groups, layers_of(module, spec.input_shape), params)
+    with torch.inference_mode():
+        outputs = tuple(module(torch.zeros(1, *spec.input_shape)).shape[1:])
+    return Survey(spec, groups, layers_of(module, spec.input_shape), params, outputs)
+
+
+def require_classifier(survey: Survey) -> None:
+    """Raise UsageError for a network that puts out anything but one logit for each class."""
+    expected = (survey.seed.num_classes,)
+    if survey.outputs != expected:
+        raise UsageError(
+            f"model {survey.seed.factory!r} puts out {survey.outputs} for an image, expected a classifier's {expected}",
+            "what else it may learn, a task of your own says: --data package.module:function; see docs/data.md",
+        )
 
 
 def layers_of(module: nn.Module, input_shape: tuple[int, int, int]) -> tuple[Layer, ...]:

@@ -108,13 +108,14 @@ class _Meter:
 
     def __init__(self, run: RunContext, title: str, total: int) -> None:
         self._listen = run.listen
+        self._metric = run.task.metric.name
         self._done: dict[str, float] = {}
         self._listen(StageStarted(TRAIN, title, total))
 
     def listen(self, candidate: Candidate) -> OnEpoch:
-        def on_epoch(epoch: int, epochs: int, top1: float) -> None:
+        def on_epoch(epoch: int, epochs: int, score: float) -> None:
             self._done[candidate.structure_id] = epoch / epochs
-            self._report(f"{_name(candidate)}: epoch {epoch}, validation top-1 {top1:.3f}")
+            self._report(f"{_name(candidate)}: epoch {epoch}, validation {self._metric} {score:.3f}")
 
         return on_epoch
 

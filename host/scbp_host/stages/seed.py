@@ -29,14 +29,14 @@ def _make(run: RunContext, candidate: Candidate) -> Payload | Failure:
         score = evaluate(module, run.task.validation, run.task.metric)
         facts: Payload = {"val_top1": score, "epochs": 0, "device": "given"}
     else:
-        recipe = seed_recipe(run.config)
+        recipe, metric = seed_recipe(run.config), run.task.metric.name
         run.listen(StageStarted(SEED, f"train the seed, {run.spec.factory}", recipe.epochs))
         result = train(
             module,
             run.task,
             recipe,
             run.config.random_seed,
-            on_epoch=lambda epoch, _, top1: run.listen(Progress(SEED, epoch, f"validation top-1 {top1:.3f}")),
+            on_epoch=lambda epoch, _, score: run.listen(Progress(SEED, epoch, f"validation {metric} {score:.3f}")),
             checkpoint=run.artifacts.checkpoint(candidate.structure_id),
         )
         if isinstance(result, Failure):

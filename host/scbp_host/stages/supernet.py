@@ -88,6 +88,7 @@ class Supernet:
 
     def _train(self) -> Payload | Failure:
         run, module, recipe = self._run, copy.deepcopy(self._source), supernet_recipe(self._run.config)
+        metric = run.task.metric.name
         run.listen(StageStarted(SUPERNET, "train the slimmable seed", recipe.epochs))
         result = train_supernet(
             module,
@@ -97,7 +98,7 @@ class Supernet:
             self._narrowest(),
             len(self._sample),
             self._other,
-            lambda epoch, _, top1: run.listen(Progress(SUPERNET, epoch, f"widest: validation top-1 {top1:.3f}")),
+            lambda epoch, _, score: run.listen(Progress(SUPERNET, epoch, f"widest: validation {metric} {score:.3f}")),
             run.artifacts.checkpoint(SUPERNET),
         )
         if isinstance(result, Failure):

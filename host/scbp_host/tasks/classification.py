@@ -27,4 +27,4 @@ def top1(logits: NDArray[np.floating[Any]], labels: NDArray[np.int64]) -> float:
     return float(np.mean(correct))
 
 
-TOP1 = Metric("top1", top1)
+TOP1 = Metric("top-1", top1)

@@ -5,27 +5,34 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.nn import functional
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, default_collate
 
 from scbp_host.errors import DataError
 from scbp_host.tasks.augmentation import Augmentation
 from scbp_host.tasks.base import Examples, Normalization, Split, Task
 from scbp_host.tasks.classification import TOP1
+from scbp_host.tasks.guards import (
+    HINT,
+    GuardedAugmentation,
+    GuardedCollate,
+    GuardedItems,
+    GuardedLoss,
+    Shape,
+    attributed,
+)
 from scbp_host.tasks.metric import Loss, Metric
 from scbp_host.tasks.splitting import sha256
 from scbp_host.tasks.streaming import ItemSource, Stream, default_workers
 
-Shape = tuple[int, int, int]
 # Images as (n, channels, height, width) with labels (n, ...); a map-style dataset of (image, label); or its loader.
 Source = tuple[NDArray[Any], NDArray[Any]] | ItemSource | DataLoader[Any]
 
-_HINT = "docs/data.md shows a task of your own"
 # Examples hashed at a time.
 _PART_SIZE = 256
 
@@ -86,8 +93,8 @@ def load_custom(reference: str, input_shape: Shape, augmentation: Augmentation |
         Normalization((0.0,) * channels, (1.0,) * channels),
         _digest(made, (train, validation, test)),
         held_out=test,
-        augmentation=augmentation or made.augmentation or _unvaried,
-        loss=made.loss,
+        augmentation=augmentation or GuardedAugmentation(made.augmentation or _unvaried, reference),
+        loss=GuardedLoss(made.loss, reference),
         metric=made.metric,
     )
 
@@ -100,59 +107,69 @@ def is_reference(data: str) -> bool:
 
 def _import(reference: str) -> Callable[..., object]:
     module, _, function = reference.partition(":")
-    try:
+    with attributed(f"data {reference!r} cannot be imported"):
         found = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError) as error:
-        raise DataError(f"data {reference!r} cannot be imported: {_line(error)}", _HINT) from error
     if not callable(found):
-        raise DataError(f"data {reference!r}: expected a function, got {type(found).__name__}", _HINT)
+        raise DataError(f"data {reference!r}: expected a function, got {type(found).__name__}", HINT)
     returned: Callable[..., object] = found
     return returned
 
 
 def _call(function: Callable[..., object], reference: str, input_shape: Shape) -> CustomTask:
-    try:
+    with attributed(f"data {reference!r} failed"):
         made = function(input_shape=input_shape)
-    except Exception as error:  # the user's own code may raise anything
-        raise DataError(f"data {reference!r} failed: {_line(error)}", _HINT) from error
     if not isinstance(made, CustomTask):
-        raise DataError(f"data {reference!r}: expected a CustomTask, got {type(made).__name__}", _HINT)
-    if len(made.class_names) < 2:
-        raise DataError(f"data {reference!r}: expected at least 2 class names, got {len(made.class_names)}", _HINT)
+        raise DataError(f"data {reference!r}: expected a CustomTask, got {type(made).__name__}", HINT)
+    _check_facts(made, reference)
     return made
 
 
+def _check_facts(made: CustomTask, reference: str) -> None:
+    names = made.class_names
+    if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+        raise DataError(f"data {reference!r}: expected class names, a sequence of strings, got {names!r}", HINT)
+    if len(names) < 2:
+        raise DataError(f"data {reference!r}: expected at least 2 class names, got {len(names)}", HINT)
+    if not isinstance(made.metric, Metric):
+        raise DataError(f"data {reference!r}: expected Metric(name, score), got {type(made.metric).__name__}", HINT)
+    for what, own in (("a loss", made.loss), ("an augmentation", made.augmentation or _unvaried)):
+        if not callable(own):
+            raise DataError(f"data {reference!r}: expected {what}, a function, got {type(own).__name__}", HINT)
+
+
 def _examples(source: Source, name: str, input_shape: Shape) -> Examples:
-    examples = _wrapped(source, name)
+    examples = _wrapped(source, name, input_shape)
     if not len(examples):
-        raise DataError(f"{name}: expected examples, found none", _HINT)
-    try:
-        first = examples.part(np.arange(1))
-    except Exception as error:  # likewise
-        raise DataError(f"{name}: the first example cannot be read: {_line(error)}", _HINT) from error
-    if first.images.dtype != np.float32 or first.images.shape != (1, *input_shape):
-        found = f"{first.images.dtype} {first.images.shape[1:]}"
-        raise DataError(f"{name}: expected images of float32 {input_shape}, got {found}", _HINT)
+        raise DataError(f"{name}: expected examples, found none", HINT)
+    # Before anything is trained; the others are looked at when they are read.
+    examples.part(np.arange(1))
     return examples
 
 
-def _wrapped(source: Source, name: str) -> Examples:
+def _wrapped(source: Source, name: str, input_shape: Shape) -> Examples:
     if isinstance(source, tuple):
-        images, labels = (np.asarray(own) for own in source)
-        if len(images) != len(labels):
-            raise DataError(f"{name}: {len(images)} images do not belong to {len(labels)} labels", _HINT)
-        return Split(images, labels)
+        return _arrays(source, name, input_shape)
     if isinstance(source, DataLoader):
-        inner = _map_style(source.dataset, name)
-        return Stream(inner, np.arange(len(inner)), source.num_workers, source.collate_fn)
-    items = _map_style(source, name)
-    return Stream(items, np.arange(len(items)), default_workers())
+        dataset, workers, collate = source.dataset, source.num_workers, source.collate_fn
+    else:
+        dataset, workers, collate = cast("Dataset[Any]", source), default_workers(), default_collate
+    items = GuardedItems(_map_style(dataset, name), name)
+    return Stream(items, np.arange(len(items)), workers, GuardedCollate(collate, name, input_shape), HINT)
+
+
+def _arrays(source: tuple[Any, ...], name: str, input_shape: Shape) -> Split:
+    if len(source) != 2:
+        raise DataError(f"{name}: expected a pair of arrays, images and labels, got {len(source)} values", HINT)
+    images, labels = GuardedCollate(lambda _: source, name, input_shape)([source])
+    if len(images) != len(labels):
+        raise DataError(f"{name}: {len(images)} images do not belong to {len(labels)} labels", HINT)
+    return Split(images.numpy(), labels.numpy())
 
 
 def _map_style(dataset: Any, name: str) -> ItemSource:
     if isinstance(dataset, IterableDataset) or not all(hasattr(dataset, own) for own in ("__len__", "__getitem__")):
         found = type(dataset).__name__
-        raise DataError(f"{name}: expected arrays, or a dataset with a length and items, got {found}", _HINT)
+        raise DataError(f"{name}: expected arrays, or a dataset with a length and items, got {found}", HINT)
     items: ItemSource = dataset
     return items
 
@@ -168,8 +185,3 @@ def _digest(made: CustomTask, splits: Iterable[Examples]) -> str:
 
 def _unvaried(images: torch.Tensor, _generator: torch.Generator) -> torch.Tensor:
     return images
-
-
-def _line(error: Exception) -> str:
-    text = str(error).strip()
-    return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__

@@ -26,6 +26,11 @@ def data_names() -> list[str]:
     return [*_EMBEDDED, *(f"{name}:FOLDER" for name in VARIANTS)]
 
 
+def names_own_task(data: str) -> bool:
+    """Say whether ``data`` is a task of the user's own, with whatever outputs and labels it wants."""
+    return is_reference(data) and data.partition(":")[0] not in VARIANTS
+
+
 def load_task(data: str, input_shape: Shape, augment: Augment | None = None, max_corrupt: int | None = None) -> Task:
     """Load a task; ``docs/data.md`` says how each is split.
 
@@ -41,7 +46,7 @@ def load_task(data: str, input_shape: Shape, augment: Augment | None = None, max
         DataError: files are missing, damaged, too few or too large.
         UsageError: channels are neither 1 nor 3; a name without its folder.
     """
-    if is_reference(data) and data.partition(":")[0] not in VARIANTS:
+    if names_own_task(data):
         return load_custom(data, input_shape, None if augment is None else make_augmentation(augment, input_shape[1:]))
     if input_shape[0] not in (1, 3):
         raise UsageError(f"input_shape {input_shape}: expected 1 or 3 channels, got {input_shape[0]}")

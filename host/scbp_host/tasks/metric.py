@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from scbp_host.errors import DataError
 
+_HINT = "score takes numpy arrays and returns a share in [0, 1], more is better; see docs/data.md"
+
 # (outputs (n, ...), labels (n, ...)) -> the mean loss over the batch, a scalar with a gradient.
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
@@ -30,7 +32,12 @@ class Metric:
 
     def __call__(self, outputs: NDArray[np.floating[Any]], labels: NDArray[Any]) -> float:
         """Return the score; raises DataError where it is no share."""
-        share = float(self.score(outputs, labels))
+        on = f"outputs {outputs.dtype} {outputs.shape} and labels {labels.dtype} {labels.shape}"
+        try:
+            share = float(self.score(outputs, labels))
+        except Exception as error:  # the score may be the user's own code, which may raise anything
+            reason = f"{type(error).__name__}: {error}".strip().splitlines()[0]
+            raise DataError(f"metric {self.name!r} fails on {on}: {reason}", _HINT) from error
         if not 0.0 <= share <= 1.0:  # also refuses NaN
-            raise DataError(f"metric {self.name!r}: expected a share in [0, 1], got {share:g}")
+            raise DataError(f"metric {self.name!r}: expected a share in [0, 1], got {share:g} of {on}", _HINT)
         return share

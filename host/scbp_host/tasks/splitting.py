@@ -183,7 +183,8 @@ def _read_as_needed(images: ImageSource, labels: NDArray[np.int64], indices: Ind
     sample = np.random.RandomState(SPLIT_SEED).permutation(indices[0])[:STATISTICS_IMAGES]
     normalization = _statistics(np.stack([images[int(row)] for row in sample]))
     items = _Items(images, labels, normalization)
-    train, validation, test = (Stream(items, rows, default_workers()) for rows in indices)
+    hint = "mend or remove the file, and start a new run"
+    train, validation, test = (Stream(items, rows, default_workers(), hint=hint) for rows in indices)
     return _Splits(normalization, train, validation, test)
 
 

@@ -41,12 +41,14 @@ class Stream:
         rows: (n,), which of the items, in order.
         workers: processes that read ahead; 0 reads in this one.
         collate: makes (images, labels) of a list of items.
+        hint: what to do about an item that cannot be read.
     """
 
     items: ItemSource
     rows: NDArray[np.int64]
     workers: int
     collate: Callable[[list[Any]], Any] = default_collate
+    hint: str = ""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -77,4 +79,9 @@ class Stream:
         except DataError as error:
             # From another process it arrives with that one's traceback, of which the last line is the message.
             lines = error.message.strip().splitlines()
-            raise DataError(lines[-1].removeprefix(f"{DataError.__module__}.DataError: "), error.hint) from error
+            raise DataError(lines[-1].removeprefix(f"{DataError.__module__}.DataError: "), self.hint) from error
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:  # the loader's own: a process of its was killed, or shared memory is full
+            reason = str(error).strip().splitlines()[0]
+            raise DataError(f"reading ahead failed: {reason}", "free memory, or give /dev/shm more") from error

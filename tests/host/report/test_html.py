@@ -107,7 +107,7 @@ def test_what_was_halved_stands_under_its_own_heading_with_its_rung(summary):
     others = tuple(own for own in summary.candidates if own.id != halved.id)
     page = Page(render_html(summary.model_copy(update={"candidates": (*others, halved)})))
     assert any("Stopped by successive halving" in text for text in page.said("th"))
-    assert "not trained on after 2 epochs: 87.5 % of the validation images" in page.said("td")
+    assert "not trained on after 2 epochs: 87.5 % validation top-1" in page.said("td")
 
 
 def test_the_page_is_made_for_everyone(page):
@@ -201,3 +201,10 @@ def test_superblocks_say_how_they_came_about_and_what_moved(summary):
     assert moved in page.said("li")
     assert any("Binned by latency. 12.5 %" in text for text in page.said("p"))
     assert any("Binned by stage." in text for text in Page(render_html(summary)).said("p"))
+
+
+def test_a_task_of_ones_own_is_reported_by_its_own_metric(summary):
+    own = summary.model_copy(update={"data": summary.data.model_copy(update={"metric": "IoU <mean>"})})
+    page = Page(render_html(own))
+    assert {"Val. IoU <mean>", "Test IoU <mean>"} <= set(page.said("th"))
+    assert "top-1" not in render_html(own)

@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 
 from scbp_host.errors import ModelError, UnknownNameError, UsageError
 from scbp_host.space.heads import DENSE
-from scbp_host.space.seeds import build_seed, load_weights, require_classifier, seed_names, seed_spec
+from scbp_host.space.seeds import build_seed, load_weights, seed_names, seed_spec
 
 SHAPE = (3, 32, 32)
 
@@ -19,8 +19,19 @@ def net(num_classes, width=4):
     stem, head = torch.nn.Conv2d(3, width, 3), torch.nn.Linear(width, num_classes)
     return torch.nn.Sequential(stem, torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), head)
 
-def headless(num_classes):
-    return torch.nn.Conv2d(3, num_classes, 3)
+class Twice(torch.nn.Conv2d):
+    def forward(self, images):
+        return super().forward(images), super().forward(images)
+
+def two_headed(num_classes):
+    return Twice(3, num_classes, 3)
+
+class Averaging(torch.nn.Conv2d):
+    def forward(self, images):
+        return super().forward(images).mean(dim=0)
+
+def averaging(num_classes):
+    return Averaging(3, num_classes, 3)
 
 def broken(num_classes):
     raise KeyError("no such block")
@@ -73,12 +84,13 @@ def test_own_factory_gets_classes_and_arguments(factories: str) -> None:
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("headless", r"expected logits of shape \(1, 7\)"),
+        ("two_headed", r"expected a tensor of shape \(1, ...\) for one image, got tuple"),
+        ("averaging", r"expected a tensor of shape \(1, ...\) for one image, got \(7, 30, 30\)"),
         ("broken", "cannot be built: 'no such block'"),
         ("not_a_module", "expected a torch.nn.Module, got int"),
     ],
 )
-def test_factory_that_gives_no_classifier_is_named(factories: str, name: str, says: str) -> None:
+def test_factory_that_gives_no_network_is_named(factories: str, name: str, says: str) -> None:
     with pytest.raises(ModelError, match=f"{factories}:{name}.*{says}"):
         build_seed(seed_spec(f"{factories}:{name}", 7, SHAPE))
 
@@ -93,12 +105,6 @@ def test_auxiliary_classifiers_are_refused_by_name() -> None:
     spec = seed_spec("googlenet", 10, (3, 64, 64), {"aux_logits": True})
     with pytest.raises(ModelError, match=r"googlenet.*auxiliary"):
         build_seed(spec)
-
-
-@pytest.mark.parametrize("factory", DENSE)
-def test_a_run_refuses_networks_that_put_out_maps(factory: str) -> None:
-    with pytest.raises(UsageError, match=f"{factory}.*expected a classifier"):
-        require_classifier(seed_spec(factory, 10, (3, 64, 64)))
 
 
 def test_input_too_small_for_the_model_is_one_line() -> None:

@@ -1,6 +1,7 @@
 """Tasks of a user's own, as far as scbp knows: functions named by ``own_tasks:NAME``."""
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -132,6 +133,70 @@ class Broken(Bright):
 
 def broken(input_shape: Shape) -> CustomTask:
     return CustomTask(("a", "b"), *(Broken(8, input_shape, own) for own in range(3)))
+
+
+class Changed(Bright):
+    """Its ninth example is what ``change`` makes of it."""
+
+    def __init__(self, shape: Shape, change: Callable[[torch.Tensor, int], object]) -> None:
+        super().__init__(16, shape, 0)
+        self.change = change
+
+    def __getitem__(self, index: int) -> object:
+        return self.change(*super().__getitem__(index)) if index == 8 else super().__getitem__(index)
+
+
+def torn(image: torch.Tensor, label: int) -> object:
+    raise KeyError("frame 8")
+
+
+def later(change: Callable[[torch.Tensor, int], object]) -> Callable[[Shape], CustomTask]:
+    """A task that is only wrong behind its first example."""
+    return lambda input_shape: CustomTask(
+        ("a", "b"), Changed(input_shape, change), Bright(8, input_shape, 0), Bright(8, input_shape, 0)
+    )
+
+
+torn_later = later(torn)
+ragged_later = later(lambda image, label: (image[:, 1:], label))
+double_later = later(lambda image, label: (image.double(), label))
+infinite_later = later(lambda image, label: (image / 0, label))
+
+
+def of_items(change: Callable[[torch.Tensor, int], object]) -> Callable[[Shape], CustomTask]:
+    class Own(Bright):
+        def __getitem__(self, index: int) -> object:
+            return change(*super().__getitem__(index))
+
+    return lambda input_shape: CustomTask(("a", "b"), *(Own(8, input_shape, own) for own in range(3)))
+
+
+named = of_items(lambda image, label: {"image": image, "label": label})
+triples = of_items(lambda image, label: (image, label, "cat.jpg"))
+
+
+def with_facts(**facts: object) -> Callable[[Shape], CustomTask]:
+    def task(input_shape: Shape) -> CustomTask:
+        arrays = {name: make_arrays(8, input_shape, 0) for name in ("train", "validation", "test")}
+        return CustomTask(**({"class_names": ("a", "b")} | arrays | facts))
+
+    return task
+
+
+three_arrays = with_facts(train=(np.zeros(1), np.zeros(1), np.zeros(1)))
+letters = with_facts(class_names="ab")
+numbers = with_facts(class_names=(0, 1))
+bare_metric = with_facts(metric=balanced)
+no_loss = with_facts(loss="cross-entropy")
+loss_of_maps = with_facts(loss=lambda outputs, labels: functional.cross_entropy(outputs, labels[:, None]))
+loss_of_each = with_facts(loss=lambda outputs, labels: functional.cross_entropy(outputs, labels, reduction="none"))
+loss_detached = with_facts(loss=lambda outputs, labels: functional.cross_entropy(outputs.detach(), labels))
+augmenting_half = with_facts(augmentation=lambda images, _generator: images[::2])
+augmenting_badly = with_facts(augmentation=lambda images, _generator: images.flop())
+
+
+def leaving(input_shape: Shape) -> CustomTask:
+    sys.exit("not today")
 
 
 word = "no function"
