@@ -75,7 +75,7 @@ class Sizes:
     ratios: tuple[float, ...] = (1.0, 0.75, 0.5, 0.25)
 
 
-QUICK = Sizes(6, 2, 1, 1, ratios=(1.0, 0.5))
+QUICK = Sizes(8, 2, 1, 1, ratios=(1.0, 0.5))
 
 
 class Laps:
