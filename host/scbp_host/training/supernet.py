@@ -33,7 +33,7 @@ SUPERNET_RECIPE = Recipe(epochs=6, learning_rate=2e-3, distill_temperature=1.0, 
 # Random sub-networks in a step, beside the widest and the narrowest: the paper's 4-network sandwich.
 RANDOM_PARTS = 2
 # Training images that a sub-network's BatchNorm statistics are computed from.
-CALIBRATION_IMAGES = 1024
+CALIBRATION_IMAGES = 512
 # How many sub-networks' modules are kept; they hold no weights.
 _REMEMBERED_PARTS = 512
 
