@@ -16,7 +16,8 @@ from pathlib import Path
 
 from scbp_host.config import RunConfig
 from scbp_host.device.client import open_device
-from scbp_host.domain.candidate import Candidate, SeedSpec
+from scbp_host.domain.candidate import Candidate, SeedSpec, Superblock
+from scbp_host.domain.device import DeviceProfile
 from scbp_host.domain.outcome import Failure
 from scbp_host.errors import StoreError, UsageError
 from scbp_host.events import Listener, Progress, StageFinished, StageStarted
@@ -33,6 +34,7 @@ from scbp_host.stages.binning import acknowledge_superblocks, bin_offline
 from scbp_host.stages.candidates import CandidateTrainer
 from scbp_host.stages.context import RunContext
 from scbp_host.stages.foresight import Foresight, make_foresight
+from scbp_host.stages.hindsight import learned_figures
 from scbp_host.stages.inheritance import Inheritance
 from scbp_host.stages.ledger import Ledger, Payload
 from scbp_host.stages.records import MB, PROPOSE, TRAIN, Standing, rank
@@ -91,7 +93,7 @@ def run(
     survey = survey_seed(spec)
     if not names_own_task(config.data):
         require_classifier(survey)
-    make_space(spec, bin_offline(survey, config).superblocks, config.ratios, profile.channel_step)
+    _space(config, spec, bin_offline(survey, config).superblocks, profile)
     _check_weights(config, spec)
     with open_device(profile) as client, Store.open(config.out / STORE_FILE) as store:
         client.require_runtime(profile.runtime)
@@ -102,11 +104,23 @@ def run(
             config, profile, client, task, spec, ledger, artifacts, settings or MeasureSettings(), listen
         )
         acknowledge_surroundings(context)
-        space = make_space(spec, acknowledge_superblocks(context, survey), config.ratios, profile.channel_step)
+        superblocks = acknowledge_superblocks(context, survey)
+        space = _space(config, spec, superblocks, profile, before=store.run(run_id).created_at)
         pool = make_pool(space, config.random_seed)
         acknowledge_space(ledger, space, pool, config.random_seed)
         _Loop(context, store, space, pool).run()
         return _conclude(context, store)
+
+
+def _space(
+    config: RunConfig,
+    spec: SeedSpec,
+    superblocks: tuple[Superblock, ...],
+    profile: DeviceProfile,
+    before: str | None = None,
+) -> SearchSpace:
+    learned = learned_figures(config, spec, superblocks, profile.channel_step, before)
+    return make_space(spec, superblocks, config.ratios, profile.channel_step, learned)
 
 
 class _Loop:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from scbp_host.domain.candidate import Candidate, SeedSpec, Superblock
 from scbp_host.errors import UsageError
 from scbp_host.space.figures import structure_figures
-from scbp_host.space.ratio_sets.expression import parse_ratio_set
+from scbp_host.space.ratio_sets.expression import Figure, parse_ratio_set
 from scbp_host.space.ratios import SearchSpace
 from scbp_host.stages.ledger import Ledger, Payload
 
@@ -16,12 +16,28 @@ POOL_LIMIT = 4096
 
 
 def make_space(
-    spec: SeedSpec, superblocks: tuple[Superblock, ...], ratios: Sequence[float] | str, channel_step: int
+    spec: SeedSpec,
+    superblocks: tuple[Superblock, ...],
+    ratios: Sequence[float] | str,
+    channel_step: int,
+    learned: Mapping[str, Figure] | None = None,
 ) -> SearchSpace:
-    """Return the space of these ratios in every superblock, or of a set of tuples as text; raises UsageError."""
+    """Return the space of these ratios in every superblock, or of a set of tuples as text.
+
+    Args:
+        spec: the seed.
+        superblocks: in forward order.
+        ratios: or the text of a set.
+        channel_step: of the device.
+        learned: what its filters may ask for beside parameters and MACs, see
+            :func:`scbp_host.stages.hindsight.learned_figures`.
+
+    Raises:
+        UsageError: the text is no set, or a filter cannot be answered.
+    """
     if not isinstance(ratios, str):
         return SearchSpace.uniform(spec, superblocks, ratios, channel_step)
-    figures = structure_figures(spec, superblocks, channel_step)
+    figures = {**structure_figures(spec, superblocks, channel_step), **(learned or {})}
     return SearchSpace(spec, superblocks, parse_ratio_set(ratios, len(superblocks), figures), channel_step)
 
 

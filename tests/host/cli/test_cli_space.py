@@ -117,6 +117,7 @@ def test_names_come_from_the_file(show, tmp_path):
         (("--model", "resnet81"), "did you mean 'resnet18'?"),
         (("--ratios", "uniform(1, 2)"), "ratios: expected a ratio in (0, 1], got '2'"),
         (("--ratios", "permutations(1, 0.5)"), "ratios: expected 4 ratios, one for each superblock"),
+        (("--ratios", "where(product(1, 0.5), max_latency_ms=5)"), "needs what an earlier run has measured"),
         (("--input-shape", "32"), "--input-shape: expected CxHxW"),
         (("--device", "nowhere"), "no device 'nowhere'"),
     ],

@@ -104,8 +104,9 @@ class _Reader:
         side, _, figure = name.partition("_")
         if side not in ("min", "max") or figure not in self._figures:
             known = [f"{own}_{figure}" for figure in self._figures for own in ("min", "max")]
-            raise UnknownNameError("filter", name, known, "latency and memory are budgets: --latency-budget 15ms")
+            raise UnknownNameError("filter", name, known, _HINT)
         of, compare = self._figures[figure], operator.le if side == "max" else operator.ge
+        of((1.0,) * self._superblocks)  # a figure that cannot be had fails here, and not in the middle of a run
         return Filter(f"{name}={limit:g}", lambda ratios: compare(of(ratios), limit))
 
 

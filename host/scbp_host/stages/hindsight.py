@@ -1,0 +1,105 @@
+"""Latency and memory of every point of a space, as an earlier run on the device taught them: what filters ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache, lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scbp_host.config import RunConfig
+from scbp_host.domain.candidate import SeedSpec, Superblock
+from scbp_host.errors import UsageError
+from scbp_host.latency.additive import AdditiveModel
+from scbp_host.search.one_shot import relative_widths
+from scbp_host.space.ratio_sets import Ratios
+from scbp_host.space.ratio_sets.expression import Figure
+from scbp_host.space.ratios import block_widths
+from scbp_host.stages.records import MB, Known, Standing
+from scbp_host.store import STORE_FILE, RunStatus, Store
+
+Array = NDArray[np.float64]
+
+LATENCY, MEMORY = "latency_ms", "memory_mb"
+# Tuples whose figures are remembered: a set asks for the same one again when it is listed.
+_REMEMBERED = 65_536
+
+
+def learned_figures(
+    config: RunConfig, seed: SeedSpec, superblocks: Sequence[Superblock], channel_step: int, before: str | None = None
+) -> Mapping[str, Figure]:
+    """Return ``latency_ms`` (p50) and ``memory_mb`` (peak) as functions of a ratio tuple.
+
+    What the newest finished run of this seed on this device measured counts as it is; the rest is predicted from it by
+    the additive model. The store is read on the first call, which raises UsageError where it holds no such run.
+
+    Args:
+        config: says which device, and where the store is.
+        seed: what is narrowed.
+        superblocks: of the space; the earlier run's may have been others.
+        channel_step: of the device.
+        before: when the run that asks was created, so that it has one answer however often it is resumed; None for now.
+    """
+
+    @cache
+    def lessons() -> Mapping[str, _Lesson]:
+        standing = _earlier(config, seed, before)
+        return {name: _Lesson(standing, name, superblocks) for name in (LATENCY, MEMORY)}
+
+    def figure(name: str) -> Figure:
+        @lru_cache(_REMEMBERED)
+        def of(ratios: Ratios) -> float:
+            widths = [block_widths(block, own, channel_step) for block, own in zip(superblocks, ratios, strict=True)]
+            return lessons()[name].value(tuple(widths))
+
+        return of
+
+    return {name: figure(name) for name in (LATENCY, MEMORY)}
+
+
+class _Lesson:
+    """One figure of every structure, from those of a run."""
+
+    def __init__(self, standing: Standing, name: str, superblocks: Sequence[Superblock]) -> None:
+        self._channels = [sum(group.channels for group in block.groups) for block in superblocks]
+        measured = [(known, _figure(standing, known, name)) for known in (standing.seed, *standing.candidates)]
+        values = {known.candidate: value for known, value in measured if value is not None}
+        groups = [{group.name: group.channels for group in block.groups} for block in superblocks]
+        self._model = AdditiveModel.fit(relative_widths(list(values), groups), np.asarray(list(values.values())))
+        kept = {known: dict(known.widths) for known in values}
+        self._measured = {
+            tuple(tuple(kept[own][name] for name in block) for block in groups): value for own, value in values.items()
+        }
+
+    def value(self, widths: tuple[tuple[int, ...], ...]) -> float:
+        if widths in self._measured:
+            return self._measured[widths]
+        relative = [[sum(own) / full for own, full in zip(widths, self._channels, strict=True)]]
+        return self._model.predict(np.asarray(relative))[0].value
+
+
+def _figure(standing: Standing, known: Known, name: str) -> float | None:
+    if known.measurement is None:
+        return None
+    latency = standing.latency_ms(known)
+    assert latency is not None, "what is measured has a latency"
+    return latency.value if name == LATENCY else known.measurement.peak_rss_bytes / MB
+
+
+def _earlier(config: RunConfig, seed: SeedSpec, before: str | None) -> Standing:
+    """Return the newest finished run that measured structures of this seed on this device."""
+    path = config.out / STORE_FILE
+    if path.exists():
+        with Store.open(path) as store:
+            for run in store.runs():
+                if run.status is RunStatus.FINISHED and (before is None or run.created_at < before):
+                    standing = Standing.of(store.outcomes(run.id))
+                    same_device = run.config["config"]["device"] == config.device
+                    if same_device and standing.seed.candidate.seed == seed and standing.candidates:
+                        return standing
+    raise UsageError(
+        f"ratios: a filter on {LATENCY} or {MEMORY} needs what an earlier run has measured, "
+        f"and {path} holds no finished run of {seed.factory!r} on {config.device!r}",
+        "run without this filter first, or set a budget instead: --latency-budget 15ms",
+    )
