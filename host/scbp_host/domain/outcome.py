@@ -6,21 +6,23 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from scbp_agent import wire
+
 
 class FailureKind(StrEnum):
     """What went wrong with one candidate. The first block are the agent's words on the wire."""
 
-    OUT_OF_MEMORY = "OUT_OF_MEMORY"
-    TIMEOUT = "TIMEOUT"
-    WORKER_CRASHED = "WORKER_CRASHED"
-    BAD_MODEL = "BAD_MODEL"
-    HASH_MISMATCH = "HASH_MISMATCH"
-    BLOB_MISSING = "BLOB_MISSING"
-    DISK_FULL = "DISK_FULL"
-    CAPABILITY_MISSING = "CAPABILITY_MISSING"
-    PROTOCOL_MISMATCH = "PROTOCOL_MISMATCH"
-    BAD_REQUEST = "BAD_REQUEST"
-    AGENT_ERROR = "AGENT_ERROR"
+    OUT_OF_MEMORY = wire.OUT_OF_MEMORY
+    TIMEOUT = wire.TIMEOUT
+    WORKER_CRASHED = wire.WORKER_CRASHED
+    BAD_MODEL = wire.BAD_MODEL
+    HASH_MISMATCH = wire.HASH_MISMATCH
+    BLOB_MISSING = wire.BLOB_MISSING
+    DISK_FULL = wire.DISK_FULL
+    CAPABILITY_MISSING = wire.CAPABILITY_MISSING
+    PROTOCOL_MISMATCH = wire.PROTOCOL_MISMATCH
+    BAD_REQUEST = wire.BAD_REQUEST
+    AGENT_ERROR = wire.AGENT_ERROR
 
     DERIVE_FAILED = "DERIVE_FAILED"
     TRAINING_FAILED = "TRAINING_FAILED"

@@ -10,16 +10,8 @@ import operator
 from collections.abc import Callable, Mapping, Sequence
 
 from scbp_host.errors import UnknownNameError, UsageError
+from scbp_host.space.ratio_sets import families
 from scbp_host.space.ratio_sets.base import Ratios, RatioSet
-from scbp_host.space.ratio_sets.families import (
-    explicit,
-    non_decreasing,
-    non_increasing,
-    one_at_a_time,
-    permutations,
-    product,
-    uniform,
-)
 from scbp_host.space.ratio_sets.filters import AnyRatioSet, Filter, where
 
 # A figure of the network that a ratio tuple gives, e.g. its parameters.
@@ -31,11 +23,11 @@ _OPERATORS: dict[type[ast.operator], Callable[[AnyRatioSet, AnyRatioSet], AnyRat
     ast.Sub: operator.sub,
 }
 _OF_RATIOS: dict[str, Callable[[Sequence[float], int], RatioSet]] = {
-    "uniform": uniform,
-    "non_increasing": non_increasing,
-    "non_decreasing": non_decreasing,
-    "one_at_a_time": one_at_a_time,
-    "permutations": lambda multiset, _: permutations(multiset),
+    "uniform": families.uniform,
+    "non_increasing": families.non_increasing,
+    "non_decreasing": families.non_decreasing,
+    "one_at_a_time": families.one_at_a_time,
+    "permutations": lambda multiset, _: families.permutations(multiset),
 }
 _HINT = "docs/space.md shows how sets are composed"
 
@@ -79,9 +71,9 @@ class _Reader:
         if node.keywords:
             raise _wrong(node, "ratios alone")
         if name == "product":
-            return product(self._product_sets(node))
+            return families.product(self._product_sets(node))
         if name == "explicit":
-            return explicit([_ratios(own) for own in node.args])
+            return families.explicit([_ratios(own) for own in node.args])
         if name in _OF_RATIOS:
             return _OF_RATIOS[name]([_ratio(own) for own in node.args], self._superblocks)
         raise UnknownNameError("ratio set", name, [*_OF_RATIOS, "product", "explicit", "where"], _HINT)
