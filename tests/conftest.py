@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import onnx
 import pytest
@@ -51,8 +52,14 @@ def pytest_configure() -> None:
 
     Small networks gain nothing from a second one and lose much where another test wants the core; and the last bits of
     sums depend on the number of threads. torch reads it once, when the first test file imports it.
+
+    And no verdict of hypothesis on how fast this machine is: where every core is taken, it would be one on the others.
     """
     os.environ["OMP_NUM_THREADS"] = "1"
+    hypothesis.settings.register_profile(
+        "any-machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    )
+    hypothesis.settings.load_profile("any-machine")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
