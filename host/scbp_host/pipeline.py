@@ -48,6 +48,7 @@ from scbp_host.stages.surroundings import acknowledge_surroundings
 from scbp_host.stages.task import load_run_task
 from scbp_host.stages.training_pool import TrainingPool
 from scbp_host.stages.trainings import Trainings
+from scbp_host.stages.untrained import Untrained
 from scbp_host.store import STORE_FILE, RunStatus, Store
 from scbp_host.tasks.base import Examples
 from scbp_host.tasks.datasets import names_own_task
@@ -132,8 +133,9 @@ class _Loop:
         self._space = space
         self._pool = pool
         self._seed = seed_candidate(space)
-        self._reference = Reference(context, self._seed)
-        self._structures = StructureBench(context, self._seed, self._reference)
+        untrained = Untrained(context)
+        self._reference = Reference(context, self._seed, untrained)
+        self._structures = StructureBench(context, self._seed, untrained, self._reference)
 
     def run(self) -> None:
         """Train the seed, then measure, train and verify round by round; at last, report on the test split."""

@@ -14,13 +14,12 @@ from scbp_host.domain.candidate import Candidate
 from scbp_host.domain.measurement import Measurement
 from scbp_host.domain.outcome import Failure
 from scbp_host.errors import UsageError
-from scbp_host.export.structure import structure_onnx
 from scbp_host.measuring.session import MeasuringSession
-from scbp_host.space.derive import derive
 from scbp_host.stages.context import RunContext
 from scbp_host.stages.ledger import Payload
 from scbp_host.stages.records import MEASURE, SELF_TEST, reference_of
 from scbp_host.stages.repeats import measure_again
+from scbp_host.stages.untrained import Untrained
 
 
 class Reference:
@@ -29,11 +28,13 @@ class Reference:
     Args:
         run: the run, its space acknowledged.
         seed: the seed as a point of the space.
+        untrained: makes both.
     """
 
-    def __init__(self, run: RunContext, seed: Candidate) -> None:
+    def __init__(self, run: RunContext, seed: Candidate, untrained: Untrained) -> None:
         self._run = run
         self._seed = seed
+        self._untrained = untrained
         self.candidate = reference_of(run.ledger.payloads("space")["space"])
 
     @cached_property
@@ -77,7 +78,4 @@ class Reference:
         return self._structure(self._seed)
 
     def _structure(self, candidate: Candidate) -> bytes:
-        profile = self._run.profile
-        return structure_onnx(
-            derive(candidate), self._run.spec.input_shape, opset=profile.opset, ir_version=profile.ir_version
-        )
+        return self._untrained.onnx(self._untrained.module(candidate))

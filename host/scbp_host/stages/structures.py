@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from functools import cached_property
 
 from scbp_host.domain.candidate import Candidate
 from scbp_host.domain.measurement import Measurement
@@ -12,16 +11,13 @@ from scbp_host.domain.outcome import Failure, FailureKind
 from scbp_host.errors import ModelError
 from scbp_host.events import Progress, StageStarted
 from scbp_host.export.onnx import ExportError
-from scbp_host.export.structure import structure_onnx
 from scbp_host.space.cost import cost
-from scbp_host.space.derive import derive
-from scbp_host.space.seeds import Module, build_seed
-from scbp_host.space.steps import Widths, check_steps, widths_of
 from scbp_host.stages.context import RunContext
 from scbp_host.stages.ledger import Payload
 from scbp_host.stages.records import MEASURE
 from scbp_host.stages.reference import Reference
 from scbp_host.stages.repeats import settle
+from scbp_host.stages.untrained import Untrained
 
 # So many structures between two turns of the seed: how it compares to the reference is wanted of all times of a run.
 SEED_EVERY = 8
@@ -33,12 +29,14 @@ class StructureBench:
     Args:
         run: the run.
         seed: the seed as a point of the space.
+        untrained: makes them.
         reference: what they are paired with.
     """
 
-    def __init__(self, run: RunContext, seed: Candidate, reference: Reference) -> None:
+    def __init__(self, run: RunContext, seed: Candidate, untrained: Untrained, reference: Reference) -> None:
         self._run = run
         self._seed = seed
+        self._untrained = untrained
         self._reference = reference
 
     def measure(self, candidates: Sequence[Candidate], batch: str, title: str) -> dict[str, Payload | Failure]:
@@ -64,9 +62,8 @@ class StructureBench:
     def _measure(self, candidate: Candidate) -> Payload | Failure:
         run = self._run
         try:
-            module = derive(candidate)
-            check_steps(module, self._seed_widths, run.profile.channel_step)
-            onnx = self._export(module)
+            module = self._untrained.module(candidate)
+            onnx = self._untrained.onnx(module)
         except ExportError as error:
             return Failure(FailureKind.EXPORT_FAILED, error.message, error.hint)
         except ModelError as error:
@@ -87,15 +84,9 @@ class StructureBench:
         }
 
     def _measure_again(self, candidate: Candidate, earlier: Measurement) -> Measurement | Failure:
-        return self._reference.session.pair_again(self._export(derive(candidate)), earlier, pack=True)
-
-    @cached_property
-    def _seed_widths(self) -> Widths:
-        return widths_of(build_seed(self._run.spec, random_seed=0))
-
-    def _export(self, module: Module) -> bytes:
-        profile = self._run.profile
-        return structure_onnx(module, self._run.spec.input_shape, opset=profile.opset, ir_version=profile.ir_version)
+        return self._reference.session.pair_again(
+            self._untrained.onnx(self._untrained.module(candidate)), earlier, pack=True
+        )
 
     def _note(self, candidate: Candidate, outcome: Payload | Failure) -> str:
         ratios = "/".join(f"{ratio:g}" for ratio in candidate.ratios)

@@ -22,6 +22,7 @@ PLACES = {
     "Model": lambda data: [data["model"]],
     "Data": lambda data: [data["data"]],
     "Binning": lambda data: [data["binning"]],
+    "Reference": lambda data: [data["reference"]],
     "Superblock": lambda data: data["superblocks"],
     "Group": lambda data: [group for block in data["superblocks"] for group in block["groups"]],
     "Budgets": lambda data: [data["budgets"]],
