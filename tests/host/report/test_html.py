@@ -169,6 +169,12 @@ def test_hostile_text_stays_text(summary):
     assert any(HOSTILE in said for said in page.said("text")), "the plot's legend shows it as it is"
 
 
+def test_what_everything_was_paired_with_is_told_with_the_seeds_own_uncertainty(summary):
+    (told,) = [own for own in Page(render_html(summary)).said("dd") if "0.5/0.5/0.5/0.5" in own]
+    for figure in ("0.335 ms", "4.93", "4.46", "5.45", "8 measurements"):
+        assert figure in told
+
+
 def test_a_run_with_nothing_but_a_seed_is_still_a_report(summary):
     bare = summary.model_copy(
         update={
