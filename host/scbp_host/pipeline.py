@@ -6,12 +6,10 @@ space -> seed -> measure structures -> [propose -> measure -> train -> export ->
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 from scbp_host.config import RunConfig
@@ -19,7 +17,7 @@ from scbp_host.device.client import open_device
 from scbp_host.domain.candidate import Candidate, SeedSpec, Superblock
 from scbp_host.domain.device import DeviceProfile
 from scbp_host.domain.outcome import Failure
-from scbp_host.errors import StoreError, UsageError
+from scbp_host.errors import UsageError
 from scbp_host.events import Listener, Progress, StageFinished, StageStarted
 from scbp_host.measuring.session import MeasureSettings
 from scbp_host.profiles import load_profile
@@ -37,6 +35,7 @@ from scbp_host.stages.foresight import Foresight, make_foresight
 from scbp_host.stages.hindsight import learned_figures
 from scbp_host.stages.inheritance import Inheritance
 from scbp_host.stages.ledger import Ledger, Payload
+from scbp_host.stages.opening import new_run, resumed_run
 from scbp_host.stages.records import MB, PROPOSE, TRAIN, Standing, rank
 from scbp_host.stages.reference import Reference
 from scbp_host.stages.round import TrainingRound
@@ -98,7 +97,7 @@ def run(
     _check_weights(config, spec)
     with open_device(profile) as client, Store.open(config.out / STORE_FILE) as store:
         client.require_runtime(profile.runtime)
-        run_id = _resumed(store, config) if resume else _created(store, config, command)
+        run_id = resumed_run(store, config) if resume else new_run(store, config, command)
         ledger = Ledger(store, run_id, listen)
         artifacts = Artifacts(config.out / run_id)
         context = RunContext(
@@ -295,23 +294,6 @@ def _limits(config: RunConfig, standing: Standing) -> Limits:
         None if config.memory_budget is None else config.memory_budget * MB,
         None if drop is None or seed_top1 is None else seed_top1 - drop / 100,
     )
-
-
-def _created(store: Store, config: RunConfig, command: Sequence[str]) -> str:
-    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-    run_id = f"{stamp}-{Path(config.device).stem}-{secrets.token_hex(2)}"
-    store.create_run(run_id, {"config": config.identity(), "command": list(command)})
-    return run_id
-
-
-def _resumed(store: Store, config: RunConfig) -> str:
-    unfinished = [own for own in store.runs() if own.status is not RunStatus.FINISHED]
-    for own in unfinished:
-        if config.agrees_with(own.config["config"]):
-            store.finish_run(own.id, RunStatus.RUNNING)
-            return own.id
-    hint = f"unfinished runs: {', '.join(own.id for own in unfinished[:5]) or 'none'}; start anew without --resume"
-    raise StoreError(f"{store.path}: no unfinished run of this configuration", hint)
 
 
 def _name(candidate: Candidate) -> str:
