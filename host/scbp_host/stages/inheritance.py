@@ -13,7 +13,7 @@ from scbp_host.domain.candidate import Candidate, SeedSpec
 from scbp_host.space.importance import Scores, channel_scores, kept_shares
 from scbp_host.space.initial import from_scratch
 from scbp_host.space.seeds import Module
-from scbp_host.space.slices import Carving, carve
+from scbp_host.space.slices import Carver, Carving
 from scbp_host.tasks.base import Split, Task
 from scbp_host.training.inference import recalibrate_batch_norm
 from scbp_host.training.refit import KeptOutputs, refit
@@ -61,7 +61,7 @@ class Inheritance:
         """Return the candidate's network as its training begins; raises ModelError where it cannot be derived."""
         if self._config.init == "from-scratch":
             return from_scratch(candidate, self._config.random_seed)
-        carving = carve(candidate, self._source, self.scores)
+        carving = self._carver.carve(candidate)
         self.settle(carving.module, _kept_outputs(carving))
         return carving.module
 
@@ -78,6 +78,10 @@ class Inheritance:
             refit(module, self._source, kept, images)
         else:
             recalibrate_batch_norm(module, images)
+
+    @cached_property
+    def _carver(self) -> Carver:
+        return Carver(self._source, self._spec, self.scores)
 
     def _calibration_images(self) -> int:
         height, width = self._task.input_shape[1:]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from functools import cached_property
 
 from scbp_host.domain.candidate import Candidate
@@ -13,10 +14,14 @@ from scbp_host.stages.context import RunContext
 
 
 class Untrained:
-    """Makes structures; the seed is built, and its channels are followed, once for all of them."""
+    """Makes structures; the seed is built, and its channels are followed, once for all of them.
+
+    What was written as ONNX is kept, for those that are measured again; filler packs to a hundredth.
+    """
 
     def __init__(self, run: RunContext) -> None:
         self._run = run
+        self._written: dict[str, bytes] = {}
 
     def module(self, candidate: Candidate) -> Module:
         """Return a structure as a module, its widths checked against the device's channel step.
@@ -28,10 +33,23 @@ class Untrained:
         check_steps(module, self._seed_widths, self._run.profile.channel_step)
         return module
 
-    def onnx(self, module: Module) -> bytes:
-        """Return a structure as ONNX with filler weights; raises ExportError."""
-        profile, shape = self._run.profile, self._run.spec.input_shape
-        return structure_onnx(module, shape, opset=profile.opset, ir_version=profile.ir_version)
+    def onnx(self, candidate: Candidate, module: Module | None = None) -> bytes:
+        """Return a structure as ONNX with filler weights.
+
+        Args:
+            candidate: which.
+            module: what :meth:`module` returned for it, where it is at hand.
+
+        Raises:
+            ModelError: as :meth:`module`.
+            ExportError: it cannot be written.
+        """
+        if candidate.structure_id not in self._written:
+            profile, shape = self._run.profile, self._run.spec.input_shape
+            module = module or self.module(candidate)
+            written = structure_onnx(module, shape, opset=profile.opset, ir_version=profile.ir_version)
+            self._written[candidate.structure_id] = zlib.compress(written, level=1)
+        return zlib.decompress(self._written[candidate.structure_id])
 
     @cached_property
     def _seed(self) -> Module:
