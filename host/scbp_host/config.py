@@ -76,7 +76,7 @@ Binning = Annotated[BinningMethod | Mapping[str, tuple[str, ...]], BeforeValidat
 Milliseconds = Annotated[float | None, _reads("ms"), _writes("ms")]
 Megabytes = Annotated[float | None, _reads("MB"), _writes("MB")]
 Augment = Literal["none", "shift", "crop-flip", "resized-crop-flip"]
-Accuracy = Literal["importance", "supernet"]
+Accuracy = Literal["importance", "refit", "supernet"]
 Init = Literal["inherited", "from-scratch"]
 Importance = Literal["l1", "l2", "bn-scale", "taylor", "random"]
 Ratio = Annotated[float, BeforeValidator(lambda value: _ratio(value) if isinstance(value, int | float) else value)]
@@ -109,8 +109,8 @@ class RunConfig(BaseModel):
         rounds: propose, measure, train; each learns from what the rounds before it measured.
         seed_epochs: epochs of the seed's training; None takes the recipe's.
         epochs: epochs of a candidate's training; None takes the recipe's.
-        accuracy: what accuracy is guessed by before anything is trained: the importance that channels keep, or a
-            slimmable seed, trained for that.
+        accuracy: what accuracy is guessed by before anything is trained: the importance that channels keep, what
+            structures reach by the refit alone, or a slimmable seed, trained for that.
         supernet_epochs: epochs of the slimmable seed's training; None takes the recipe's.
         init: what a candidate's training starts from: the seed's weights, or fresh ones.
         importance: which of the seed's channels a candidate inherits; see ``space/importance.py``.
@@ -168,6 +168,13 @@ class RunConfig(BaseModel):
         if not isinstance(ratios, str) and len(set(ratios)) != len(ratios):
             raise ValueError("expected no repeats")
         return ratios
+
+    @field_validator("init", "refit")
+    @classmethod
+    def _as_accuracy_needs_it(cls, value: str | bool, others: ValidationInfo) -> str | bool:
+        if others.data.get("accuracy") == "refit" and value in ("from-scratch", False):
+            raise ValueError("expected inherited and refitted weights where accuracy is guessed by refit")
+        return value
 
     @field_validator("superblocks")
     @classmethod

@@ -41,11 +41,12 @@ from scbp_host.stages.artifacts import Artifacts
 from scbp_host.stages.binning import bin_offline
 from scbp_host.stages.candidates import CandidateTrainer, OnEpoch
 from scbp_host.stages.context import RunContext
+from scbp_host.stages.estimates import ESTIMATE
 from scbp_host.stages.inheritance import Inheritance
 from scbp_host.stages.ledger import Ledger, Payload
 from scbp_host.stages.recipes import seed_recipe
 from scbp_host.stages.space import make_pool, make_space, seed_candidate
-from scbp_host.stages.supernet import ESTIMATE, SAMPLE, SUPERNET, Supernet
+from scbp_host.stages.supernet import SAMPLE, SUPERNET, Supernet
 from scbp_host.store import Store
 from scbp_host.tasks.datasets import load_task
 from scbp_host.training.inference import evaluate

@@ -56,7 +56,8 @@ def run(
     distill_temperature: Annotated[float | None, typer.Option(help="Softens both answers (4).")] = None,
     distill_weight: Annotated[float | None, typer.Option(help="The seed's share of the loss (0.5).")] = None,
     accuracy: Annotated[
-        str | None, typer.Option(help="Guess accuracies by importance, or by a slimmable seed: supernet.")
+        str | None,
+        typer.Option(help="Guess accuracies by importance, refit, or a slimmable seed: supernet (importance)."),
     ] = None,
     supernet_epochs: Annotated[int | None, typer.Option(help="Epochs of the slimmable seed's training.")] = None,
     halving: Annotated[

@@ -14,6 +14,7 @@ from scbp_host.search.one_shot import importance_kept
 from scbp_host.space.seeds import Module
 from scbp_host.stages.context import RunContext
 from scbp_host.stages.inheritance import Inheritance
+from scbp_host.stages.refitted import Refitted
 from scbp_host.stages.supernet import Supernet
 
 Propose = Callable[[int], Sequence[Candidate]]
@@ -72,4 +73,6 @@ def make_foresight(
     """
     if run.config.accuracy == "supernet":
         return Supernet(run, seed, pool, source, inheritance.scores)
+    if run.config.accuracy == "refit":
+        return Refitted(run, seed, pool, inheritance)
     return ByImportance(pool, inheritance)

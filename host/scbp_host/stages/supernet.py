@@ -3,34 +3,28 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
-from functools import partial
-
-import numpy as np
-from numpy.typing import NDArray
+from collections.abc import Sequence
 
 from scbp_host.domain.candidate import Candidate
-from scbp_host.domain.outcome import Failure, FailureKind
+from scbp_host.domain.outcome import Failure
 from scbp_host.errors import ModelError
 from scbp_host.events import Progress, StageStarted
-from scbp_host.search.accuracy import AccuracyPrior, prior_of_estimates
 from scbp_host.space.importance import Scores
 from scbp_host.space.seeds import Module
 from scbp_host.space.slices import Carver, Carving
 from scbp_host.stages.context import RunContext
+from scbp_host.stages.estimates import Estimates
 from scbp_host.stages.ledger import Payload
 from scbp_host.stages.recipes import supernet_recipe
 from scbp_host.training.supernet import estimate_top1, train_supernet
 
-SUPERNET, ESTIMATE = "supernet", "estimate"
+SUPERNET = "supernet"
 # Structures that share the training, and are estimated before the first proposal: of a larger pool a uniform sample.
 SAMPLE = 128
-# Of a larger pool, what is about to be trained is chosen from so many estimated ones for each that is wanted.
-SHORTLIST_FACTOR = 4
 
 
-class Supernet:
-    """Estimates candidates' accuracies.
+class Supernet(Estimates):
+    """Estimates a structure by its slice of the slimmable seed.
 
     Args:
         run: the run.
@@ -43,11 +37,7 @@ class Supernet:
     def __init__(
         self, run: RunContext, seed: Candidate, pool: Sequence[Candidate], source: Module, scores: Scores
     ) -> None:
-        self._run = run
-        self._seed = seed
-        self._pool = pool
-        rows = np.random.default_rng(run.config.random_seed).permutation(len(pool))[:SAMPLE]
-        self._sample = [pool[row] for row in np.sort(rows)]
+        super().__init__(run, seed, pool, SAMPLE)
         self._source = source
         self._carver = Carver(source, run.spec, scores)
         self._shared: Module | None = None
@@ -55,29 +45,7 @@ class Supernet:
     def prepare(self) -> None:
         """Train, and estimate the seed and the sample; what is acknowledged is not done again."""
         self._trained()
-        self.estimate([self._seed, *self._sample])
-
-    def refine(self, propose: Callable[[int], Sequence[Candidate]], count: int) -> None:
-        """Estimate what ``propose`` would take if ``SHORTLIST_FACTOR`` times ``count`` were wanted."""
-        if len(self._pool) > len(self._sample):
-            self.estimate(propose(SHORTLIST_FACTOR * count))
-
-    def estimate(self, candidates: Sequence[Candidate]) -> None:
-        """Estimate those that have no estimate yet; what cannot be derived is a failure in the store."""
-        known = self._run.ledger.payloads(ESTIMATE)
-        waiting = [own for own in candidates if own.structure_id not in known]
-        if not waiting:
-            return
-        self._run.listen(StageStarted(ESTIMATE, "estimate accuracies, untrained", len(waiting)))
-        for done, candidate in enumerate(waiting, start=1):
-            self._run.ledger.once(ESTIMATE, candidate.structure_id, partial(self._estimate, candidate))
-            self._run.listen(Progress(ESTIMATE, done))
-
-    def prior(self, widths: NDArray[np.float64]) -> AccuracyPrior:
-        """Return what the estimates so far say of the pool; ``widths`` as for the search."""
-        known = {own: float(payload["val_top1"]) for own, payload in self._run.ledger.payloads(ESTIMATE).items()}
-        estimates = np.asarray([known.get(own.structure_id, np.nan) for own in self._pool])
-        return prior_of_estimates(estimates, known[self._seed.structure_id], widths)
+        super().prepare()
 
     def _trained(self) -> Module:
         if self._shared is None:
@@ -110,12 +78,8 @@ class Supernet:
             "weights_sha256": run.artifacts.save_module(self._seed, module, SUPERNET),
         }
 
-    def _estimate(self, candidate: Candidate) -> Payload | Failure:
-        try:
-            part = self._carver.carve(candidate)
-        except ModelError as error:
-            return Failure(FailureKind.DERIVE_FAILED, error.message, error.hint)
-        return {"val_top1": estimate_top1(part, self._trained(), self._run.task)}
+    def _top1(self, candidate: Candidate) -> float:
+        return estimate_top1(self._carver.carve(candidate), self._trained(), self._run.task)
 
     def _narrowest(self) -> Carving:
         for candidate in sorted(self._pool, key=_size):

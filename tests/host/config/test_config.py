@@ -50,6 +50,12 @@ WRONG = [
     ("superblocks = 4\nbinning = {a = ['conv1'], b = ['*']}", "superblocks", "expected with a binning by params"),
     ("importance = 'l3'", "importance", "expected to be 'l1', 'l2', 'bn-scale', 'taylor' or 'random', got 'l3'"),
     ("init = 'random'", "init", "expected to be 'inherited' or 'from-scratch'"),
+    (
+        "accuracy = 'refit'\nrefit = false",
+        "refit",
+        "expected inherited and refitted weights where accuracy is guessed by",
+    ),
+    ("accuracy = 'refit'\ninit = 'from-scratch'", "init", "expected inherited and refitted weights"),
     ("distill_weight = 1.5", "distill_weight", "less than or equal to 1"),
     ("distill_temperature = 0", "distill_temperature", "greater than 0"),
 ]

@@ -21,8 +21,9 @@ from scbp_host.space.seeds import build_seed
 from scbp_host.stages import supernet as stage
 from scbp_host.stages.artifacts import Artifacts
 from scbp_host.stages.context import RunContext
+from scbp_host.stages.estimates import ESTIMATE, SHORTLIST_FACTORS
 from scbp_host.stages.ledger import Ledger
-from scbp_host.stages.supernet import ESTIMATE, SUPERNET, Supernet
+from scbp_host.stages.supernet import SUPERNET, Supernet
 from scbp_host.store import Store
 from scbp_host.tasks.base import Split, Task
 from scbp_host.tasks.datasets import load_task
@@ -153,7 +154,7 @@ def test_of_a_larger_pool_a_sample_is_estimated_and_then_what_may_be_trained(
         return missing[:2]
 
     sampled.refine(propose, 3)
-    assert asked == [3 * stage.SHORTLIST_FACTOR]
+    assert asked == [3 * factor for factor in SHORTLIST_FACTORS]
     assert set(estimates(store)) >= {own.structure_id for own in missing[:2]}
     assert len(estimates(store)) == 1 + 4 + 2
 
