@@ -37,13 +37,13 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Sizes:
-    """What one network's run takes."""
+    """What one network's run takes: what any run takes, where nothing is said."""
 
-    measure: int = 16
-    train: int = 3
-    rounds: int = 2
-    seed_epochs: int = 10
-    epochs: int = 8
+    measure: int = RunConfig().measure
+    train: int = RunConfig().train
+    rounds: int = RunConfig().rounds
+    seed_epochs: int | None = None
+    epochs: int | None = None
 
 
 QUICK = Sizes(measure=4, train=1, rounds=1, seed_epochs=1, epochs=1)
@@ -65,11 +65,13 @@ def main() -> None:
             )
             try:
                 rows.append(headline(finished(config), arguments.data))
-                print(json.dumps(rows[-1]), flush=True)
+                print(table(rows[-1:]), flush=True)
             except SliceOver as over:
                 print(f"{model}: {over}", flush=True)
     aims = {"faster": FASTER, "smaller": SMALLER, "within_points": WITHIN_POINTS, "paper_gpu_hours": 10}
-    result = {"machine": machine(device="local"), "data": arguments.data, "sizes": asdict(sizes), "aims": aims}
+    facts = machine(device="local")
+    del facts["training_threads"]  # this process's, where a run may have been another's
+    result = {"machine": facts, "data": arguments.data, "sizes": asdict(sizes), "aims": aims}
     arguments.json.parent.mkdir(parents=True, exist_ok=True)
     arguments.json.write_text(json.dumps(result | {"models": rows}, indent=2) + "\n", encoding="utf-8")
 
@@ -125,6 +127,19 @@ def headline(folder: Path, data: str) -> Row:
         "training_hours": (seconds["seed"] + seconds["train"]) / 3600,
         "all_hours": sum(seconds.values()) / 3600,
     }
+
+
+def table(rows: list[Row]) -> str:
+    """Return the rows as a table of docs/results.md."""
+    lines = [["network", "which", "faster (at least, 95 %)", "size", "test top-1", "the seed's", "hours"], ["---"] * 7]
+    for row in rows:
+        for which in ("most_accurate_20_faster_50_smaller", "smallest_within_1_point"):
+            if own := row[which]:
+                faster = f"{1 / own['latency_ratio']:.1f}x ({1 / own['latency_ratio_ci95'][1]:.1f}x)"
+                tops = [f"{100 * each['test_top1']:.1f} %" for each in (own, row["seed"])]
+                size, hours = f"{100 * own['size_share']:.0f} %", f"{row['all_hours']:.2f}"
+                lines.append([row["model"], which.replace("_", " "), faster, size, *tops, hours])
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 def _is_lean(own: Row, seed: Row) -> bool:
