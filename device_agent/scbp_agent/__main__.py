@@ -27,7 +27,7 @@ def main(argv: Optional[List[str]] = None) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="scbp-agent", description=scbp_agent.__doc__)
+    parser = argparse.ArgumentParser(prog="scbp-agent", description="scbp's agent, which measures on the board")
     parser.add_argument("--version", action="version", version="scbp-agent " + scbp_agent.__version__)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     # Python 3.6's add_subparsers takes no required=.

@@ -1,67 +1,146 @@
 """What the board says of itself around a measurement. What cannot be read is None, never an exception."""
 
-import glob
 import os
 import re
 from typing import Any, Dict, List, Optional
 
-from scbp_agent import memory
+from scbp_agent import memory, power, raspberry, tegrastats
+from scbp_agent.probing import Source
 
-# Sensors that are switched off report values such as -256 °C (Jetson Thor).
-_COLDEST_BELIEVABLE_C = -55.0
+LOCKED = "locked"
+DVFS = "DVFS"
+
+_CPUS = "/sys/devices/system/cpu/cpu[0-9]*/cpufreq"
+# The GPU's clock is in the first on most Jetsons, in the second on the older ones; both may show the same device.
+_DEVICES = ("/sys/class/devfreq/*", "/sys/devices/*/devfreq/*")
+# Names of cooling devices and counters by which a Jetson says that it slowed down.
+_ALERTS = ("throttle-alert", "hot-surface-alert")
+_EVENTS = "/sys/class/hwmon/hwmon*/oc*_event_cnt"
 
 
-def read_conditions(root: str = "") -> Dict[str, Any]:
-    """Return load, memory, clocks and temperatures as they are now; ``root`` stands before /proc and /sys."""
+def read_conditions(root: Optional[str] = None) -> Dict[str, Any]:
+    """Return load, memory, power mode, clocks, temperatures, throttling and power as they are now.
+
+    Args:
+        root: stands before every path; None is this board.
+    """
+    source = Source(root)
+    line = tegrastats.read(source)
+    found = {
+        "loadavg": _load_average(source),
+        "memory_available_bytes": memory.available_bytes(source.root),
+        "power_mode": power_mode(source),
+        "clock_policy": clock_policy(source),
+        "governors": _texts(source, _CPUS, "scaling_governor"),
+        "device_governors": _texts(source, _DEVICES, "governor"),
+    }
+    return _with_notes(source, dict(found, **_readings(source, line)))
+
+
+def sample(root: Optional[str] = None) -> Dict[str, Any]:
+    """Return the part of the conditions that moves during a measurement, without starting tegrastats."""
+    source = Source(root)
+    return _with_notes(source, _readings(source, None))
+
+
+def power_mode(source: Source) -> Optional[str]:
+    """Return the name of nvpmodel's active mode, or its number where that has no name; None but on a Jetson."""
+    status = re.search(r"pmode:(\d+)", source.text("/var/lib/nvpmodel/status"))
+    if status:
+        number = int(status.group(1))
+        return power_modes(source).get(number, str(number))
+    asked = re.search(r"NV Power Mode: *(.+)", source.run("/usr/sbin/nvpmodel", "-q"))
+    return asked.group(1) if asked else None
+
+
+def power_modes(source: Source) -> Dict[int, str]:
+    """Return the board's own names of nvpmodel's modes: the numbers differ from board to board."""
+    modes = re.findall(r"<\s*POWER_MODEL\s+ID=(\d+)\s+NAME=(\S+)\s*>", source.text("/etc/nvpmodel.conf"))
+    return {int(number): name for number, name in modes}
+
+
+def clock_policy(source: Source) -> Optional[str]:
+    """Return LOCKED where no clock of CPU or GPU can move, else DVFS; None where the board shows no clocks."""
+    held = [
+        source.text(folder + "/scaling_governor") == "performance" or _held(source, folder + "/scaling_%s_freq")
+        for folder in source.paths(_CPUS)
+    ]
+    held += [_held(source, folder + "/%s_freq") for folder in _gpus(source)]
+    if not held:
+        return None
+    return LOCKED if all(held) else DVFS
+
+
+def _held(source: Source, pattern: str) -> bool:
+    lowest = source.number(pattern % "min")
+    return lowest is not None and lowest == source.number(pattern % "max")
+
+
+def _gpus(source: Source) -> List[str]:
+    found = {os.path.basename(path): path for path in reversed(source.paths(*_DEVICES))}
+    return [path for name, path in found.items() if re.search(r"gpu|gv11b|gp10b", name)]
+
+
+def _readings(source: Source, line: Optional[Dict[str, Any]]) -> Dict[str, Any]:
+    line = line or {}
+    device_freq_hz = _numbers(source, _DEVICES, "cur_freq") or {}
+    for name in ("emc_hz", "gpu_hz"):
+        if line.get(name) is not None:
+            device_freq_hz["tegrastats " + name[: -len("_hz")]] = line[name]
     return {
-        "loadavg": _load_average(root),
-        "memory_available_bytes": memory.available_bytes(root),
-        "governors": _per_cpu(root, "scaling_governor"),
-        "cpu_freq_khz": _cpu_freq_khz(root),
-        "temperatures_c": _temperatures_c(root),
+        "cpu_freq_khz": _numbers(source, _CPUS, "scaling_cur_freq"),
+        "device_freq_hz": device_freq_hz or None,
+        "temperatures_c": _temperatures_c(source) or line.get("temperatures_c") or None,
+        "throttle": raspberry.throttle(source) or _throttle_events(source),
+        "power": power.read_power(source, line),
     }
 
 
-def _load_average(root: str) -> Optional[List[float]]:
-    try:
-        return [float(load) for load in (memory.read_text(root + "/proc/loadavg") or "").split()[:3]] or None
-    except ValueError:
-        return None
+def _with_notes(source: Source, found: Dict[str, Any]) -> Dict[str, Any]:
+    return dict(found, unreadable=source.unreadable or None)
 
 
-def _per_cpu(root: str, name: str) -> Optional[Dict[str, Optional[str]]]:
-    folders = glob.glob(root + "/sys/devices/system/cpu/cpu[0-9]*/cpufreq")
-    values = {}
-    for folder in sorted(folders, key=_first_number):
-        text = memory.read_text(os.path.join(folder, name))
-        values[os.path.basename(os.path.dirname(folder))] = text.strip() if text else None
-    return values or None
+def _load_average(source: Source) -> Optional[List[float]]:
+    text = source.text("/proc/loadavg")
+    return source.parsed("loadavg", text, lambda line: [float(load) for load in line.split()[:3]]) if text else None
 
 
-def _cpu_freq_khz(root: str) -> Optional[Dict[str, Optional[int]]]:
-    texts = _per_cpu(root, "scaling_cur_freq")
-    # "<unknown>" is what the kernel prints where the driver does not know.
-    if texts is None:
-        return None
-    return {cpu: int(text) if text and text.isdigit() else None for cpu, text in texts.items()}
+def _texts(source: Source, patterns: Any, name: str) -> Optional[Dict[str, Optional[str]]]:
+    return {_title(folder): source.text(folder + "/" + name) or None for folder in _folders(source, patterns)} or None
 
 
-def _temperatures_c(root: str) -> Optional[Dict[str, Optional[float]]]:
-    zones = {}
-    for folder in sorted(glob.glob(root + "/sys/class/thermal/thermal_zone*"), key=_first_number):
-        kind = (memory.read_text(os.path.join(folder, "type")) or "").strip()
-        # Several zones may be of one type, so the zone's number stays part of the name.
-        zones["%s %s" % (os.path.basename(folder), kind)] = _celsius(memory.read_text(os.path.join(folder, "temp")))
-    return zones or None
+def _numbers(source: Source, patterns: Any, name: str) -> Optional[Dict[str, Optional[int]]]:
+    return {_title(folder): source.number(folder + "/" + name) for folder in _folders(source, patterns)} or None
 
 
-def _celsius(millidegrees: Optional[str]) -> Optional[float]:
-    try:
-        celsius = int(millidegrees or "") / 1000.0
-    except ValueError:
-        return None
-    return celsius if celsius > _COLDEST_BELIEVABLE_C else None
+def _folders(source: Source, patterns: Any) -> List[str]:
+    return source.paths(*([patterns] if isinstance(patterns, str) else patterns))
 
 
-def _first_number(path: str) -> int:
-    return int((re.findall(r"(?:cpu|thermal_zone)(\d+)", path) or ["0"])[0])
+def _title(folder: str) -> str:
+    return os.path.basename(os.path.dirname(folder) if folder.endswith("/cpufreq") else folder)
+
+
+def _temperatures_c(source: Source) -> Optional[Dict[str, Optional[float]]]:
+    # Several zones may be of one type, so the zone's number stays part of the name.
+    return {
+        "%s %s" % (os.path.basename(zone), source.text(zone + "/type")): _celsius(source.number(zone + "/temp"))
+        for zone in source.paths("/sys/class/thermal/thermal_zone*")
+    } or None
+
+
+def _celsius(millidegrees: Optional[int]) -> Optional[float]:
+    celsius = None if millidegrees is None else millidegrees / 1000.0
+    return celsius if celsius is not None and celsius > tegrastats.COLDEST_BELIEVABLE_C else None
+
+
+def _throttle_events(source: Source) -> Optional[Dict[str, Optional[int]]]:
+    """A Jetson's cooling devices that are alerts (0: not now), and its counters of over-current events."""
+    events = {}
+    for folder in source.paths("/sys/class/thermal/cooling_device*"):
+        kind = source.text(folder + "/type")
+        if kind.endswith(_ALERTS):
+            events[kind] = source.number(folder + "/cur_state")
+    for path in source.paths(_EVENTS):
+        events[os.path.basename(path)] = source.number(path)
+    return events or None

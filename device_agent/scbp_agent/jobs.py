@@ -42,7 +42,8 @@ def _reply(request: Dict[str, Any]) -> Dict[str, Any]:
 
 
 def _probe(job: Dict[str, Any]) -> Dict[str, Any]:
-    return {"version": base.load(job["runtime"]).version()}
+    runtime = base.load(job["runtime"])
+    return {"version": runtime.version(), "max_opset": runtime.max_opset()}
 
 
 def _paired(job: Dict[str, Any]) -> wire.PairedResult:

@@ -7,6 +7,7 @@ from typing import Any, Callable, Dict, Iterable, Iterator, Optional
 from scbp_agent import facts, wire
 from scbp_agent.blobs import BlobStore
 from scbp_agent.runtimes import base
+from scbp_agent.sampler import Sampler
 from scbp_agent.worker import Supervisor
 
 Method = Callable[[Dict[str, Any]], Any]
@@ -74,9 +75,12 @@ class Methods(object):
         if not (plan.deadline_s > 0 and math.isfinite(plan.deadline_s)):
             raise wire.WireError("field 'deadline_s': expected seconds above 0, got %r" % plan.deadline_s)
         with self._files(hashes) as files:
-            return self._supervisor.run(
-                kind, {"plan": params, "files": files, "scratch": self._blobs.scratch}, plan.deadline_s
-            )
+            job = {"plan": params, "files": files, "scratch": self._blobs.scratch}
+            with Sampler() as sampler:
+                result = self._supervisor.run(kind, job, plan.deadline_s)
+        if "conditions" in result:
+            result["conditions"]["during"] = sampler.samples
+        return result
 
     @contextlib.contextmanager
     def _files(self, hashes: Iterable[str]) -> Iterator[Dict[str, str]]:

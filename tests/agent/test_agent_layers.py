@@ -48,7 +48,7 @@ def test_every_node_has_a_time_in_the_order_executed(agent, options):
     assert [node.name for node in result.nodes][:3] == ["/first/MatMul", "/first/Softmax", "/second/MatMul"]
     # 50,000 times the work is no question of timing.
     assert result.nodes[2].latency_ns > result.nodes[0].latency_ns
-    assert result.conditions.keys() == {"before", "after"}
+    assert result.conditions.keys() == {"before", "during", "after"}
     assert agent.scratch_files() == []
 
 

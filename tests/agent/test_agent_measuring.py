@@ -40,7 +40,7 @@ def test_paired_gives_every_raw_sample(agent, options, linear_model, weights, im
     assert all(len(block) >= 2 for block in result.candidate_blocks_ns + result.reference_blocks_ns)
     assert len(result.candidate_warmup_ns) >= 3
     assert len(result.reference_warmup_ns) >= 3
-    assert set(result.conditions) == {"before", "after"}
+    assert set(result.conditions) == {"before", "during", "after"}
     assert result.conditions["before"].keys() == result.conditions["after"].keys()
     # 400 times the work is no question of timing.
     assert median_ns(result.candidate_blocks_ns) < median_ns(result.reference_blocks_ns)

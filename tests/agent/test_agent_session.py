@@ -4,6 +4,8 @@ import hashlib
 import subprocess
 import sys
 
+import numpy as np
+
 from scbp_agent import wire
 
 
@@ -19,6 +21,27 @@ def test_hello_tells_what_the_board_is_and_has(agent, agent_pyz):
     assert 0 < hello["memory_available_bytes"] < hello["memory_total_bytes"]
     assert hello["disk_free_bytes"] > 0
     assert "loadavg" in hello["conditions"]
+    assert hello["libraries"].keys() >= {"numpy", "onnxruntime"}
+    assert hello["max_opset"]["onnxruntime"] >= 15
+    assert "fp32" in hello["precisions"]["cpu"]
+
+
+def test_hello_of_another_board_is_read_from_its_root(start_agent, make_board):
+    hello = start_agent(SCBP_BOARD_ROOT=make_board("jetson-orin-nano")).greet().hello
+    assert hello["board"].endswith("Developer Kit Super")
+    assert hello["compatible"][1] == "nvidia,p3767-0005"
+    assert (hello["l4t"], hello["jetpack"]) == ("36.4.3", "6.1 to 6.2")
+    assert hello["power_modes"] == ["15W", "25W", "7W", "MAXN_SUPER"]
+    assert hello["memory_total_bytes"] == 7802880 * 1024
+    assert hello["conditions"]["power_mode"] == "MAXN_SUPER"
+    assert "nvidia-jetpack" in hello["missing"]["tensorrt"]
+
+
+def test_workers_read_the_same_board(start_agent, make_board, options, linear_model):
+    agent = start_agent(SCBP_BOARD_ROOT=make_board("raspberry-pi-5")).greet()
+    model = agent.put_model(linear_model(np.eye(48, 5)))
+    result = agent.result(wire.MEASURE_SOLO, model=model, options=options, inputs=None, runs=2, deadline_s=60.0)
+    assert result["conditions"]["before"]["power"]["sampler"] == "vcgencmd pmic_read_adc"
 
 
 def test_agent_runs_from_a_folder_as_well(start_agent):
@@ -118,7 +141,3 @@ def test_bug_in_a_method_is_answered_and_the_session_goes_on(agent):
     assert error["kind"] == wire.AGENT_ERROR
     assert "NotADirectoryError" in error["message"]
     assert agent.result(wire.HAVE, sha256=[sha256]) == {"missing": [sha256]}
-
-
-def test_archive_is_small_enough_for_any_link(agent_pyz):
-    assert agent_pyz.stat().st_size < 40_000

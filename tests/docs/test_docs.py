@@ -16,7 +16,7 @@ import typer.main
 from pydantic import BaseModel
 
 from scbp_agent import blobs
-from scbp_agent.runtimes import base as runtimes
+from scbp_agent.runtimes import advice
 from scbp_host import errors
 from scbp_host.cli.main import app
 from scbp_host.config import DEFAULT_ACCURACY_DROP, RunConfig
@@ -295,7 +295,7 @@ def test_numbers_in_the_text_are_the_programs(page: Path, words: str) -> None:
 @pytest.mark.parametrize("page", [README, DEVICES], ids=lambda page: page.name)
 def test_the_packages_for_jetpack_4_are_those_that_the_agent_names(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.version_info", (3, 6, 9))
-    wanted = [word for word in runtimes.pip_hint("numpy", "onnxruntime").split() if "==" in word]
+    wanted = [word for word in advice.pip_hint("numpy", "onnxruntime").split() if "==" in word]
     assert len(wanted) == 3
     assert [pin for pin in wanted if pin not in page.read_text(encoding="utf-8")] == []
 

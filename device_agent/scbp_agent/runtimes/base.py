@@ -1,19 +1,17 @@
 """What a runtime is to the agent, and the table of those there are.
 
-A new runtime is one module with ``version()`` and ``open_model(format, paths, options)``, and one line in RUNTIMES. One
-that can tell the time of single nodes has ``open_profiled(format, paths, options, folder)`` as well.
+A new runtime is one module with ``version()``, ``max_opset()`` and ``open_model(format, paths, options)``, and one line
+in RUNTIMES. One that can tell the time of single nodes has ``open_profiled(format, paths, options, folder)`` as well.
 """
 
 import importlib
-import sys
 from typing import Any, Dict, List, Optional, Tuple
 
 from scbp_agent import wire
+from scbp_agent.runtimes import advice
 
 # Name -> module. Plain strings: listing must not import what may take seconds and hundreds of MB.
 RUNTIMES = {"onnxruntime": "scbp_agent.runtimes.onnxruntime"}
-# Names people ask for before their time.
-COMING = {"tensorrt": "comes with a later release of scbp"}
 
 
 class Model(object):
@@ -51,10 +49,9 @@ def require(name: str) -> str:
     if name in RUNTIMES:
         return RUNTIMES[name]
     known = ", ".join(sorted(RUNTIMES))
-    if name in COMING:
-        raise wire.AgentFailure(
-            wire.CAPABILITY_MISSING, "runtime %r %s; this agent has: %s" % (name, COMING[name], known)
-        )
+    if name in advice.COMING:
+        message = "runtime %r %s; this agent has: %s" % (name, advice.COMING[name], known)
+        raise wire.AgentFailure(wire.CAPABILITY_MISSING, message)
     raise wire.AgentFailure(wire.CAPABILITY_MISSING, "no runtime %r; known: %s" % (name, known))
 
 
@@ -98,15 +95,5 @@ def require_numpy() -> Any:
     try:
         return importlib.import_module("numpy")
     except ImportError as error:
-        raise wire.AgentFailure(wire.CAPABILITY_MISSING, "numpy cannot be imported: %s" % error, pip_hint("numpy"))
-
-
-def pip_hint(*packages: str) -> str:
-    """Return the command that installs ``packages`` for the Python that runs this agent."""
-    install = sys.executable + " -m pip install "
-    if sys.version_info >= (3, 7):
-        return install + " ".join(packages)
-    # JetPack 4: the newest onnxruntime for Python 3.6 is 1.10.0, whose manylinux2014 wheels Ubuntu 18.04's own pip does
-    # not find; numpy 1.19.5 dies of SIGILL on the Jetson Nano.
-    last = {"onnxruntime": "onnxruntime==1.10.0", "numpy": "numpy==1.19.4"}
-    return install + "pip==21.3.1 && " + install + " ".join(last.get(package, package) for package in packages)
+        message = "numpy cannot be imported: %s" % error
+        raise wire.AgentFailure(wire.CAPABILITY_MISSING, message, advice.pip_hint("numpy"))

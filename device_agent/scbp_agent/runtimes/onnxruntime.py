@@ -3,10 +3,11 @@
 import importlib
 import json
 import os
-from typing import Any, Dict, List
+import re
+from typing import Any, Dict, List, Optional
 
 from scbp_agent import wire
-from scbp_agent.runtimes import base
+from scbp_agent.runtimes import advice, base
 from scbp_agent.runtimes.onnxruntime_profile import node_times
 
 # onnxruntime's names of tensor types -> numpy's.
@@ -20,11 +21,27 @@ _DTYPES = {
     "tensor(int64)": "int64",
 }
 _LOG_ERRORS_ONLY = 3
+# y = Identity(x) of one float32 as an ONNX file of IR 7 that claims opset 9999.
+_OPSET_9999 = (
+    b'\x08\x07:7\n\x10\n\x01x\x12\x01y"\x08Identity\x12\x01gZ\x0f\n\x01x\x12\n\n\x08\x08\x01\x12\x04\n\x02\x08\x01'
+    b"b\x0f\n\x01y\x12\n\n\x08\x08\x01\x12\x04\n\x02\x08\x01B\x05\n\x00\x10\x8fN"
+)
 
 
 def version() -> str:
     """Import onnxruntime and return its version; raises CAPABILITY_MISSING."""
     return str(_library().__version__)
+
+
+def max_opset() -> Optional[int]:
+    """Return the newest ONNX opset that this onnxruntime takes, which its refusal of a far newer one tells."""
+    library = _library()
+    try:
+        library.InferenceSession(_OPSET_9999, _session_options(library, 1), providers=["CPUExecutionProvider"])
+    except Exception as error:  # noqa: BLE001 - as in OnnxModel
+        newest = re.search(r"domain ai\.onnx is till opset (\d+)", str(error))
+        return int(newest.group(1)) if newest else None
+    return None
 
 
 def open_model(format_name: str, paths: Dict[str, str], options: wire.RuntimeOptions) -> base.Model:
@@ -120,7 +137,7 @@ def _library() -> Any:
         return importlib.import_module("onnxruntime")
     except ImportError as error:
         message = "onnxruntime cannot be imported: %s" % error
-        raise wire.AgentFailure(wire.CAPABILITY_MISSING, message, base.pip_hint("numpy", "onnxruntime"))
+        raise wire.AgentFailure(wire.CAPABILITY_MISSING, message, advice.pip_hint("numpy", "onnxruntime"))
 
 
 def _session_options(library: Any, threads: int) -> Any:

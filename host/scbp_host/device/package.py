@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import importlib.util
 import io
+import tokenize
 import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,7 +35,7 @@ class AgentPackage:
 
 
 def build_agent() -> AgentPackage:
-    """Return the agent of this release; the sources are read, never imported."""
+    """Return the agent of this release; the sources are read, never imported, and go without their prose."""
     content = _SHEBANG + _archive(_sources())
     sha256 = hashlib.sha256(content).hexdigest()
     return AgentPackage(content, sha256, f"scbp-agent-{sha256[:12]}.pyz")
@@ -43,8 +46,36 @@ def _sources() -> dict[str, bytes]:
     assert spec is not None
     assert spec.submodule_search_locations is not None
     folder = Path(spec.submodule_search_locations[0])
-    modules = {f"scbp_agent/{path.relative_to(folder).as_posix()}": path.read_bytes() for path in folder.rglob("*.py")}
-    return {"__main__.py": _MAIN, **modules}
+    modules = {
+        f"scbp_agent/{path.relative_to(folder).as_posix()}": path.read_text("utf-8") for path in folder.rglob("*.py")
+    }
+    return {"__main__.py": _MAIN, **{name: _without_prose(text).encode() for name, text in modules.items()}}
+
+
+def _without_prose(source: str) -> str:
+    """Blank comments and docstrings, a fifth of the file; each line keeps its number, for tracebacks.
+
+    A compressed archive would be smaller still, but its bytes would tell which zlib made it.
+    """
+    lines = source.splitlines()
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            row, column = token.start
+            lines[row - 1] = lines[row - 1][:column].rstrip()
+    for docstring in _docstrings(ast.parse(source)):
+        assert docstring.end_lineno is not None
+        # A body that is nothing but its docstring needs a statement.
+        lines[docstring.lineno - 1] = " " * docstring.col_offset + "0"
+        lines[docstring.lineno : docstring.end_lineno] = [""] * (docstring.end_lineno - docstring.lineno)
+    return "\n".join(lines) + "\n"
+
+
+def _docstrings(tree: ast.Module) -> Iterator[ast.expr]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+            (first, *_) = node.body
+            assert isinstance(first, ast.Expr)
+            yield first.value
 
 
 def _archive(files: dict[str, bytes]) -> bytes:

@@ -36,10 +36,11 @@ def stability_warnings(ratio: Interval, blocks: Blocks, conditions: dict[str, An
     Args:
         ratio: the latency ratio with its interval.
         blocks: the candidate's samples, ``(n_blocks, n_samples of the block)`` in ns.
-        conditions: ``{"before": {...}, "after": {...}}`` as the agent reads them; what it could not read is None.
+        conditions: ``{"before": {...}, "during": [{...}], "after": {...}}`` as the agent reads them; what it could
+            not read is None.
     """
     before, after = conditions.get("before") or {}, conditions.get("after") or {}
-    found = (_wide(ratio), _slow_tail(blocks), _clocks(before, after), _memory(after))
+    found = (_wide(ratio), _slow_tail(blocks), _clocks(before, after), _memory(after), _throttled(conditions))
     return tuple(warning for warning in found if warning)
 
 
@@ -77,3 +78,20 @@ def _memory(after: dict[str, Any]) -> str:
     if available is None or available >= _LOW_MEMORY_BYTES:
         return ""
     return f"only {available // 2**20} MB of memory were left: stop other programs, the board may have been swapping"
+
+
+def _throttled(conditions: dict[str, Any]) -> str:
+    """Flags and alerts say that it is so now; counters of events, that it was so if they have risen."""
+    moments = [conditions.get("before"), *conditions.get("during", ()), conditions.get("after")]
+    readings = [moment["throttle"] for moment in moments if moment and moment.get("throttle")]
+    if not readings:
+        return ""
+    first = readings[0]
+    found = {name for reading in readings for name, value in reading.items() if _is_throttling(name, value, first)}
+    return f"the board throttled ({', '.join(sorted(found))}): cool it, or give it a stronger supply" if found else ""
+
+
+def _is_throttling(name: str, value: int | None, first: Mapping[str, int | None]) -> bool:
+    if name.endswith("_since_boot") or value is None:
+        return False
+    return value > (first.get(name) or 0) if name.endswith("_event_cnt") else value > 0

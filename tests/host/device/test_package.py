@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import importlib.util
 import io
@@ -57,6 +58,32 @@ def test_it_holds_every_module_and_no_more() -> None:
     with zipfile.ZipFile(io.BytesIO(build_agent().content)) as archive:
         assert set(archive.namelist()) == expected | {"__main__.py"}
         assert {entry.compress_type for entry in archive.infolist()} == {zipfile.ZIP_STORED}
+
+
+def statements(source: str) -> list[str]:
+    """Every statement with its line, but for expressions that are constants: docstrings, and what stands for them."""
+    nodes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.stmt)]
+    kept = [node for node in nodes if not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))]
+    return [f"{node.lineno}: {type(node).__name__} {header(node)}" for node in kept]
+
+
+def header(node: ast.stmt) -> str:
+    """The statement without the statements within."""
+    parts = [own for own in ast.iter_child_nodes(node) if not isinstance(own, ast.stmt)]
+    return " ".join(ast.dump(own) for own in parts if not isinstance(own, ast.ExceptHandler))
+
+
+def test_it_does_what_its_sources_do_line_by_line_without_their_prose() -> None:
+    with zipfile.ZipFile(io.BytesIO(build_agent().content)) as archive:
+        for path in sources().rglob("*.py"):
+            packed = archive.read(f"scbp_agent/{path.relative_to(sources()).as_posix()}").decode()
+            assert statements(packed) == statements(path.read_text("utf-8"))
+            assert '"""' not in packed or "__doc__" in packed
+            assert not [line for line in packed.splitlines() if line.lstrip().startswith("#")]
+
+
+def test_it_is_small_enough_for_a_slow_link() -> None:
+    assert len(build_agent().content) < 100_000
 
 
 def test_building_it_imports_none_of_it() -> None:

@@ -52,6 +52,27 @@ def test_each_warning_says_what_and_what_to_do(
     assert all(word in warning for word in words)
 
 
+def throttling(*moments: dict[str, int | None] | None) -> dict[str, Any]:
+    first, *between, last = [{"throttle": own} for own in moments]
+    return {"before": first, "during": between, "after": last}
+
+
+@pytest.mark.parametrize(
+    ("seen", "names"),
+    [
+        (throttling({"throttled": 0}, {"throttled": 1}, {"throttled": 0}), "(throttled)"),
+        (throttling({"cpu-throttle-alert": 1, "under_voltage": 1}, None), "(cpu-throttle-alert, under_voltage)"),
+        (throttling({"oc3_event_cnt": 37}, {"oc3_event_cnt": 38}), "(oc3_event_cnt)"),
+        (throttling(None, {"oc3_event_cnt": 37}, {"oc3_event_cnt": 37}), ""),
+        (throttling({"oc3_event_cnt": None, "throttled_since_boot": 1}, {"throttled": 0, "under_voltage": None}), ""),
+        (throttling(None, None), ""),
+    ],
+)
+def test_a_board_that_throttled_is_warned_of_with_what_said_so(seen: dict[str, Any], names: str) -> None:
+    warnings = stability_warnings(QUIET, STEADY, seen)
+    assert [names in warning for warning in warnings] == ([True] if names else [])
+
+
 def test_uncertain_is_what_is_known_to_more_than_five_percent_of_itself():
     ratios = {
         "sure": Interval(0.1, 0.0955, 0.1045),
