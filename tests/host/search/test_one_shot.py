@@ -153,6 +153,19 @@ def test_the_first_round_covers_the_range_of_latency_with_the_prior_best_of_each
     assert ratios[-1] / ratios[0] > 3
 
 
+def test_without_a_budget_nothing_is_trained_that_saves_less_than_a_fifth():
+    proposed = measured_search().propose(Purpose.TRAIN, 6).candidates
+    assert len(proposed) == 6
+    assert max(latency(own) for own in proposed) < 0.8
+    # A budget says what is fast enough.
+    within = measured_search(Limits(latency_ratio=0.95)).propose(Purpose.TRAIN, 6).candidates
+    assert max(latency(own) for own in within) >= 0.8
+    # Where nothing saves as much, what there is gets its chance.
+    slow = search()
+    slow.observe([observed(own, 0.85 + 0.1 * latency(own)) for own in POOL])
+    assert slow.propose(Purpose.TRAIN, 2).candidates
+
+
 def test_under_a_latency_budget_the_first_round_keeps_most_within_it_and_is_a_spread():
     limit = 0.5
     own = search(Limits(latency_ratio=limit))
