@@ -10,16 +10,18 @@ import os
 import re
 import sys
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from scbp_host.domain.device import DeviceProfile, SshAddress
+from scbp_host.domain.device import DeviceProfile, Hardware, SshAddress
 from scbp_host.errors import ConfigError, UnknownNameError
 
 _Text = Annotated[str, Field(min_length=1)]
 _Count = Annotated[int, Field(ge=1)]
+_Figure = Annotated[float, Field(gt=0.0)]
 
 _ADDRESS_TEMPLATE = """\
 write {path}:
@@ -60,6 +62,19 @@ class _SshTable(_Table):
         return value
 
 
+class _HardwareTable(_Table):
+    cpu: str = ""
+    memory_gb: _Count | None = None
+    compute_capability: str = ""
+    bandwidth_gb_s: _Figure | None = None
+    peak_fp32_gflops: _Figure | None = None
+    peak_fp16_gflops: _Figure | None = None
+    peak_int8_gops: _Figure | None = None
+    precisions: list[_Text] = []
+    power_modes: list[_Text] = []
+    power_rails: list[_Text] = []
+
+
 class _ProfileTable(_Table):
     title: _Text
     transport: _Text
@@ -71,6 +86,9 @@ class _ProfileTable(_Table):
     python: _Text | None = None
     workdir: _Text | None = None
     device_tree_model: str = ""
+    compatible: list[_Text] = []
+    hardware: _HardwareTable | None = None
+    reference_latency_ms: dict[str, _Figure] | None = None
     ssh: _SshTable | None = None
 
 
@@ -99,6 +117,27 @@ def list_profiles() -> tuple[DeviceProfile, ...]:
         ConfigError: one of the files is wrong.
     """
     return tuple(_read_profile(path) for _, path in sorted(_profile_files().items()))
+
+
+def propose_profile(board: str, compatible: Sequence[str]) -> DeviceProfile | None:
+    """Return the built-in profile that fits a board best, from what the board says of itself; None where none does.
+
+    Args:
+        board: the device tree's model.
+        compatible: the device tree's ``compatible`` strings.
+    """
+    profiles = [_read_profile(path) for path in sorted(_builtin_folder().glob("*.toml"))]
+    best = max(profiles, key=lambda profile: likeness(profile, board, compatible))
+    return best if likeness(best, board, compatible) else None
+
+
+def likeness(profile: DeviceProfile, board: str, compatible: Sequence[str]) -> int:
+    """Return how surely a profile is this board's; 0 is not at all.
+
+    The model says more than the module: in Super mode an Orin Nano has another model and the same module.
+    """
+    named = bool(profile.device_tree_model) and profile.device_tree_model in board
+    return (1 + len(profile.device_tree_model) if named else 0) or int(bool(set(profile.compatible) & set(compatible)))
 
 
 def require_address(profile: DeviceProfile) -> SshAddress:
@@ -158,7 +197,7 @@ def _with_base(path: Path, data: dict[str, Any]) -> dict[str, Any]:
     builtin = {base.stem: base for base in _builtin_folder().glob("*.toml")}
     if name not in builtin:
         raise ConfigError(f"{path}: key 'extends': expected one of {', '.join(sorted(builtin))}, got {name!r}")
-    return _read_toml(builtin[name]) | data
+    return _with_base(builtin[name], _read_toml(builtin[name])) | data
 
 
 def _to_profile(path: Path, table: _ProfileTable) -> DeviceProfile:
@@ -177,6 +216,24 @@ def _to_profile(path: Path, table: _ProfileTable) -> DeviceProfile:
         ssh=_to_address(path, table.ssh),
         source=path,
         device_tree_model=table.device_tree_model,
+        compatible=tuple(table.compatible),
+        hardware=_to_hardware(table.hardware or _HardwareTable()),
+        reference_latency_ms=table.reference_latency_ms or {},
+    )
+
+
+def _to_hardware(table: _HardwareTable) -> Hardware:
+    return Hardware(
+        cpu=table.cpu,
+        memory_gb=table.memory_gb,
+        compute_capability=table.compute_capability,
+        bandwidth_gb_s=table.bandwidth_gb_s,
+        peak_fp32_gflops=table.peak_fp32_gflops,
+        peak_fp16_gflops=table.peak_fp16_gflops,
+        peak_int8_gops=table.peak_int8_gops,
+        precisions=tuple(table.precisions),
+        power_modes=tuple(table.power_modes),
+        power_rails=tuple(table.power_rails),
     )
 
 
@@ -196,7 +253,8 @@ def _config_error(path: Path, error: ValidationError) -> ConfigError:
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        table = _SshTable if first["loc"][0] == "ssh" else _ProfileTable
+        tables: dict[str, type[_Table]] = {"ssh": _SshTable, "hardware": _HardwareTable}
+        table = tables.get(str(first["loc"][0]), _ProfileTable)
         return ConfigError(f"{path}: key {key!r}: unknown; expected one of {', '.join(sorted(table.model_fields))}")
     if first["type"] == "missing":
         return ConfigError(f'{path}: key {key!r}: missing; expected a value, or extends = "NAME" at the top')

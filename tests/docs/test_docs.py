@@ -22,7 +22,7 @@ from scbp_host.cli.main import app
 from scbp_host.config import DEFAULT_ACCURACY_DROP, RunConfig
 from scbp_host.domain.outcome import FailureKind
 from scbp_host.measuring.paired import RESAMPLES
-from scbp_host.profiles import _ProfileTable, _SshTable, load_profile
+from scbp_host.profiles import _HardwareTable, _ProfileTable, _SshTable, load_profile
 from scbp_host.space.ratio_sets.diagram import EDGE_LIMIT
 from scbp_host.space.ratio_sets.expression import parse_ratio_set
 from scbp_host.space.ratio_sets.filters import ESTIMATE_DRAWS
@@ -201,7 +201,11 @@ def documented_keys(heading: str) -> dict[str, str]:
 
 @pytest.mark.parametrize(
     ("heading", "model", "extra"),
-    [("Keys of a profile", _ProfileTable, {"extends"}), ("Keys of [ssh]", _SshTable, set())],
+    [
+        ("Keys of a profile", _ProfileTable, {"extends"}),
+        ("Keys of [hardware]", _HardwareTable, set()),
+        ("Keys of [ssh]", _SshTable, set()),
+    ],
 )
 def test_every_key_of_a_profile_is_documented(heading: str, model: type[BaseModel], extra: set[str]) -> None:
     stated = documented_keys(heading)

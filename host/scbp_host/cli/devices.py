@@ -1,4 +1,4 @@
-"""scbp-host devices: what boards there are, and what one says of itself."""
+"""scbp-host devices: what boards there are, what is known of one, and what one says of itself."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from rich.table import Table
 
 from scbp_host.cli.console import err, out, print_json
 from scbp_host.domain.device import DeviceProfile
-from scbp_host.profiles import list_profiles, load_profile
+from scbp_host.profiles import list_profiles, load_profile, propose_profile
 
-app = typer.Typer(help="Boards: list, probe.", no_args_is_help=True)
+app = typer.Typer(help="Boards: list, show, probe.", no_args_is_help=True)
 
 
 @app.command("list")
@@ -33,23 +33,45 @@ def list_devices(
     out.print(table)
 
 
+@app.command("show")
+def show(
+    device: Annotated[str, typer.Argument(help="Profile name, or a PROFILE.toml.")],
+    json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
+) -> None:
+    """Show what a profile says of its board, from the file alone."""
+    facts = _facts(load_profile(device))
+    if json:
+        print_json(facts)
+        return
+    facts |= {name: value for name, value in facts.pop("hardware").items() if value not in (None, "", ())}
+    _print_facts(device, facts)
+
+
 @app.command("probe")
 def probe(
     device: Annotated[str, typer.Argument(help="Profile name, or a PROFILE.toml.")],
     json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
 ) -> None:
-    """Connect to a board, start the agent there, and show what it says of itself."""
+    """Connect to a board, start the agent there, show what it says of itself, and propose a profile."""
     from scbp_host.device.client import open_device
 
     profile = load_profile(device)
     with open_device(profile) as client:
-        facts, warnings = client.info.facts, client.warnings
+        info, warnings = client.info, client.warnings
+    proposed = propose_profile(info.board, info.compatible)
+    facts = info.facts | {"profile": proposed.name if proposed else None}
     for warning in warnings:
         err.print(f"[yellow]warning:[/] {escape(warning)}")
     if json:
         print_json(facts)
         return
-    table = Table(title=f"{profile.name}: {profile.title}", title_justify="left", show_header=False)
+    _print_facts(f"{profile.name}: {profile.title}", facts)
+    if proposed is not None and proposed.name != profile.name:
+        err.print(f'this is the board of the profile {proposed.name}: extends = "{proposed.name}" in yours')
+
+
+def _print_facts(title: str, facts: dict[str, Any]) -> None:
+    table = Table(title=escape(title), title_justify="left", show_header=False)
     for name, value in facts.items():
         table.add_row(escape(name), escape(_value(value)))
     out.print(table)
@@ -58,7 +80,7 @@ def probe(
 def _value(value: Any) -> str:
     if isinstance(value, dict):
         return "\n".join(f"{name}: {_value(own)}" for name, own in value.items()) or "none"
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return ", ".join(str(own) for own in value) or "none"
     return "unknown" if value is None else str(value)
 

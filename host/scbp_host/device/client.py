@@ -20,6 +20,7 @@ from scbp_host.device.package import build_agent
 from scbp_host.domain.device import DeviceInfo, DeviceProfile
 from scbp_host.domain.outcome import Failure
 from scbp_host.errors import CapabilityError, DeviceTimeout, DeviceUnreachable, ProtocolError
+from scbp_host.profiles import likeness
 from scbp_host.transport.base import open_transport, probe_hint
 
 T = TypeVar("T")
@@ -89,11 +90,12 @@ class DeviceClient:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What does not fit between the profile and the device, one line each, with a remedy."""
-        expected = self.profile.device_tree_model
-        if self.info.board.startswith(expected):
+        expected = (self.profile.device_tree_model, *self.profile.compatible)
+        if not any(expected) or likeness(self.profile, self.info.board, self.info.compatible):
             return ()
         return (
-            f"the profile {self.profile.name} is for {expected!r}, the device is {self.info.board!r}: check --device",
+            f"the profile {self.profile.name} is for {next(filter(None, expected))!r}, the device is"
+            f" {self.info.board!r}: check --device",
         )
 
     def require_runtime(self, name: str) -> None:

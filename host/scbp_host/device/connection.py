@@ -105,5 +105,6 @@ def _device_info(facts: dict[str, Any]) -> DeviceInfo:
         os_release=wire.field(facts, "os_release", str),
         python=wire.field(facts, "python", str),
         runtimes=wire.field(facts, "runtimes", dict),
+        compatible=tuple(wire.field(facts, "compatible", list)),
         facts=facts,
     )

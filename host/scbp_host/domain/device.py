@@ -29,6 +29,35 @@ class SshAddress:
 
 
 @dataclass(frozen=True)
+class Hardware:
+    """What a board is made of, as far as a source says; None or empty is unknown.
+
+    Attributes:
+        cpu: cores, their kind and clock.
+        memory_gb: nominal, shared by CPU and GPU.
+        compute_capability: of the GPU, as CUDA counts.
+        bandwidth_gb_s: memory bandwidth, GB/s.
+        peak_fp32_gflops: GFLOPS in single precision.
+        peak_fp16_gflops: GFLOPS in half precision.
+        peak_int8_gops: 10^9 dense INT8 operations a second.
+        precisions: what the GPU calculates in.
+        power_modes: names of nvpmodel's modes; their numbers differ between releases.
+        power_rails: the rails whose sum is the whole board's power.
+    """
+
+    cpu: str = ""
+    memory_gb: int | None = None
+    compute_capability: str = ""
+    bandwidth_gb_s: float | None = None
+    peak_fp32_gflops: float | None = None
+    peak_fp16_gflops: float | None = None
+    peak_int8_gops: float | None = None
+    precisions: tuple[str, ...] = ()
+    power_modes: tuple[str, ...] = ()
+    power_rails: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class DeviceProfile:
     """Facts of one board, from one TOML file; no behaviour.
 
@@ -45,7 +74,10 @@ class DeviceProfile:
         workdir: the agent's folder on the board; relative to the login folder.
         ssh: the address; None where none is configured (always for ``local``).
         source: the file the profile came from.
-        device_tree_model: how the board's ``/proc/device-tree/model`` begins; empty where that is not known.
+        device_tree_model: a part of the board's ``/proc/device-tree/model``; empty where that is not known.
+        compatible: entries of ``/proc/device-tree/compatible`` of which one is enough to know the board.
+        hardware: what the board is made of.
+        reference_latency_ms: what others measured, batch 1, 224 x 224, by model and runtime; bands to compare with.
     """
 
     name: str
@@ -61,6 +93,9 @@ class DeviceProfile:
     ssh: SshAddress | None = None
     source: Path | None = None
     device_tree_model: str = ""
+    compatible: tuple[str, ...] = ()
+    hardware: Hardware = field(default_factory=Hardware)
+    reference_latency_ms: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -73,4 +108,5 @@ class DeviceInfo:
     os_release: str
     python: str
     runtimes: dict[str, str]
+    compatible: tuple[str, ...] = ()
     facts: dict[str, Any] = field(default_factory=dict)

@@ -73,7 +73,8 @@ def nothing_was_begun(cwd):
 def test_an_unknown_device_lists_the_known_and_the_nearest(refused, cwd):
     line, _ = refused(2, "run", "--device", "jetson-nan")
     assert "no device 'jetson-nan' (did you mean 'jetson-nano'?)" in line
-    assert "known: jetson-nano, local, raspberry-pi-4" in line
+    assert "known: jetson-agx-orin, " in line
+    assert "raspberry-pi-zero-2w" in line
     assert nothing_was_begun(cwd)
 
 

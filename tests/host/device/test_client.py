@@ -150,6 +150,10 @@ def test_a_board_that_is_not_the_profiles_is_warned_of(local: DeviceProfile) -> 
         (warning,) = client.warnings
         assert "NVIDIA Jetson Nano" in warning
         assert client.info.board in warning
+    with open_device(replace(local, compatible=("nvidia,p3767-0000",))) as client:
+        assert "p3767-0000" in client.warnings[0]
+    with open_device(replace(local, device_tree_model=client.info.board[3:], compatible=("other",))) as client:
+        assert client.warnings == ()
 
 
 def test_a_model_that_is_none_is_a_value(local: DeviceProfile, make_onnx: MakeOnnx) -> None:
@@ -268,7 +272,7 @@ def impostor(local: DeviceProfile, tmp_path: Path) -> Callable[[str], DeviceProf
 
 
 FACTS = (
-    '"protocol_version": 1, "board": "b", "os_release": "o", "python": "3", "runtimes": {}, "missing": {},'
+    '"protocol_version": 1, "board": "b", "os_release": "o", "python": "3", "runtimes": {}, "compatible": [],'
     ' "agent_sha256": "' + "0" * 64 + '"'
 )
 

@@ -11,9 +11,24 @@ import pytest
 
 from scbp_host.domain.device import SshAddress
 from scbp_host.errors import EXIT_USAGE, ConfigError, UnknownNameError
-from scbp_host.profiles import list_profiles, load_profile, require_address
+from scbp_host.profiles import list_profiles, load_profile, propose_profile, require_address
 
-BUILT_IN = ("jetson-nano", "local", "raspberry-pi-4")
+BUILT_IN = (
+    "jetson-agx-orin",
+    "jetson-agx-thor",
+    "jetson-agx-xavier",
+    "jetson-nano",
+    "jetson-orin-nano",
+    "jetson-orin-nano-super",
+    "jetson-orin-nx",
+    "jetson-tx2",
+    "jetson-xavier-nx",
+    "local",
+    "raspberry-pi-3b-plus",
+    "raspberry-pi-4",
+    "raspberry-pi-5",
+    "raspberry-pi-zero-2w",
+)
 FOLDER = Path(__file__).parents[3] / "profiles"
 
 ADDRESS = """
@@ -65,7 +80,7 @@ def test_local_runs_this_python_in_the_users_cache(monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_every_fact_has_its_source(name: str) -> None:
     lines = (FOLDER / f"{name}.toml").read_text(encoding="utf-8").splitlines()
-    facts = [line for line in lines if line.strip() and not line.startswith(("#", "title", "transport"))]
+    facts = [line for line in lines if line.strip() and not line.startswith(("#", "[", "title", "transport"))]
     if name == "local":
         facts = [line for line in facts if not line.startswith("runtime")]
     assert facts
@@ -90,6 +105,47 @@ def test_a_users_file_of_another_name_is_a_device_of_its_own(devices: Path) -> N
     assert tuple(profile.name for profile in list_profiles()) == (*BUILT_IN, "robot-7")
 
 
+def test_what_is_known_of_a_boards_hardware() -> None:
+    nano, pi = load_profile("jetson-nano"), load_profile("raspberry-pi-5")
+    assert nano.hardware.precisions == ("fp32", "fp16"), "a Nano has no INT8"
+    assert nano.hardware.compute_capability == "5.3"
+    assert nano.reference_latency_ms["ResNet-18, TensorRT FP16"] == 11.4
+    assert pi.hardware.peak_fp32_gflops is None, "no source, no figure"
+    assert load_profile("jetson-agx-orin").hardware.power_rails == ("VDD_GPU_SOC", "VDD_CPU_CV", "VIN_SYS_5V0")
+
+
+SUPER = "NVIDIA Jetson Orin Nano Engineering Reference Developer Kit Super"
+
+
+@pytest.mark.parametrize(
+    ("board", "compatible", "name"),
+    [
+        ("NVIDIA Jetson Nano Developer Kit", ["nvidia,p3450-0000"], "jetson-nano"),
+        ("NVIDIA Jetson Nano 2GB Developer Kit", ["nvidia,p3542-0000"], None),
+        ("quill", [], "jetson-tx2"),
+        ("lanai-3636", [], None),
+        ("NVIDIA Jetson Xavier NX Developer Kit", [], "jetson-xavier-nx"),
+        ("Jetson-AGX", [], "jetson-agx-xavier"),
+        ("NVIDIA Jetson Orin Nano Developer Kit", ["nvidia,p3767-0005", "nvidia,tegra234"], "jetson-orin-nano"),
+        (SUPER, ["nvidia,p3767-0005", "nvidia,tegra234"], "jetson-orin-nano-super"),
+        ("NVIDIA Orin NX Developer Kit", ["nvidia,p3767-0000", "nvidia,tegra234"], "jetson-orin-nx"),
+        ("A carrier of our own", ["acme,robot", "nvidia,p3767-0003", "nvidia,tegra234"], "jetson-orin-nano"),
+        ("Jetson AGX Orin", [], "jetson-agx-orin"),
+        ("NVIDIA Jetson AGX Orin Developer Kit", [], "jetson-agx-orin"),
+        ("NVIDIA Jetson AGX Thor Developer Kit", [], "jetson-agx-thor"),
+        ("Raspberry Pi 3 Model B Plus Rev 1.3", [], "raspberry-pi-3b-plus"),
+        ("Raspberry Pi Zero 2 W Rev 1.0", [], "raspberry-pi-zero-2w"),
+        ("Raspberry Pi 4 Model B Rev 1.4", [], "raspberry-pi-4"),
+        ("Raspberry Pi 5 Model B Rev 1.0", [], "raspberry-pi-5"),
+        ("Raspberry Pi Zero W Rev 1.1", [], None),
+        ("Example CPU (x86_64)", [], None),
+    ],
+)
+def test_the_profile_follows_from_what_the_board_says(board: str, compatible: list[str], name: str | None) -> None:
+    proposed = propose_profile(board, compatible)
+    assert (proposed.name if proposed else None) == name
+
+
 def test_a_path_needs_no_folder(tmp_path: Path) -> None:
     path = write(tmp_path / "lab.toml", 'extends = "raspberry-pi-4"\n' + ADDRESS.replace("keys/id", "~/.ssh/lab"))
     profile = load_profile(path)
@@ -102,7 +158,7 @@ def test_an_unknown_name_lists_the_known_and_the_nearest(devices: Path) -> None:
     with pytest.raises(UnknownNameError) as caught:
         load_profile("jetson-nan")
     assert caught.value.message == (
-        "no device 'jetson-nan' (did you mean 'jetson-nano'?); known: jetson-nano, local, raspberry-pi-4"
+        "no device 'jetson-nan' (did you mean 'jetson-nano'?); known: " + ", ".join(BUILT_IN)
     )
     assert caught.value.hint == "run: scbp-host devices list"
     assert caught.value.exit_code == EXIT_USAGE
@@ -117,7 +173,7 @@ def test_an_unknown_name_lists_the_known_and_the_nearest(devices: Path) -> None:
         ('extends = "local"\nthreads = 0', "key 'threads': expected to be greater than or equal to 1, got 0"),
         ('extends = "local"\nthreads = true', "key 'threads': expected to be a valid integer, got True"),
         ('title = "x"', "key 'transport': missing"),
-        ('extends = "loocal"', "key 'extends': expected one of jetson-nano, local, raspberry-pi-4, got 'loocal'"),
+        ('extends = "loocal"', f"key 'extends': expected one of {', '.join(BUILT_IN)}, got 'loocal'"),
         ('extends = "local"\n[ssh]\nhost = "h"\nuser = "u"\nport = 0', "key 'ssh.port': expected to be greater"),
         (
             'extends = "local"\n[ssh]\nhost = "h"\nuser = "u"\npassword = "p"',
@@ -129,6 +185,9 @@ def test_an_unknown_name_lists_the_known_and_the_nearest(devices: Path) -> None:
             "key 'ssh.host_key': expected a public",
         ),
         ('extends = "local"\nssh = 3', "key 'ssh': expected"),
+        ('extends = "local"\n[hardware]\nram = 4', "key 'hardware.ram': unknown; expected one of bandwidth_gb_s"),
+        ('extends = "local"\n[hardware]\nmemory_gb = 0', "key 'hardware.memory_gb': expected to be greater"),
+        ('extends = "local"\n[reference_latency_ms]\nx = -1.0', "key 'reference_latency_ms.x': expected to be greater"),
     ],
 )
 def test_a_broken_file_is_named_with_the_key_and_what_was_expected(tmp_path: Path, text: str, expected: str) -> None:
