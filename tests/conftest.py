@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import json
 import os
@@ -22,6 +23,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 _START_S = 20.0
+
+# What boards have: from JetPack 4 to Raspberry Pi OS Trixie.
+_BOARD_PYTHONS = ("3.6", "3.7", "3.8", "3.9", "3.10", "3.11", "3.12", "3.13")
 
 # Workers take whole files in this order (`make test`): one that takes minutes must not be the last to begin.
 _LONGEST_FIRST = (
@@ -62,10 +66,92 @@ def pytest_configure() -> None:
     hypothesis.settings.load_profile("any-machine")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the longest files first; the others stay as they are."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Put the longest files first; leave out what needs a Python that is neither here nor required."""
     rank = {name: number for number, name in enumerate(_LONGEST_FIRST)}
     items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
+    left_out = [item for item in items if "oldest_python" in getattr(item, "fixturenames", ())]
+    if left_out and _BOARD_PYTHONS[0] not in (*find_pythons(), *required_pythons()):
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test that takes ``python_version`` for every CPython of a board's that is here, or must be."""
+    if "python_version" in metafunc.fixturenames:
+        wanted = {*find_pythons(), *required_pythons()}
+        metafunc.parametrize("python_version", sorted(wanted, key=_BOARD_PYTHONS.index))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name the Pythons that the agent was not run under, where these tests were asked for."""
+    reports = [own for stat in terminalreporter.stats.values() for own in stat if hasattr(own, "nodeid")]
+    missing = [version for version in _BOARD_PYTHONS if version not in find_pythons()]
+    if missing and any("test_agent_pythons.py" in own.nodeid for own in reports):
+        terminalreporter.write_line(f"not run, for lack of an interpreter: the agent under Python {', '.join(missing)}")
+
+
+def required_pythons() -> list[str]:
+    """Return the versions whose absence is a failure, from SCBP_REQUIRE_PYTHONS: "3.6 3.8"."""
+    return os.environ.get("SCBP_REQUIRE_PYTHONS", "").split()
+
+
+@functools.cache
+def find_pythons() -> dict[str, Path]:
+    """Return an interpreter of each version that a board may have, from pyenv's versions and from PATH."""
+    found = {}
+    for version in _BOARD_PYTHONS:
+        path = next((path for path in _candidates(version) if _is_version(path, version)), None)
+        if path is not None:
+            found[version] = path
+    return found
+
+
+def _candidates(version: str) -> Iterator[Path]:
+    for root in (os.environ.get("PYENV_ROOT"), Path.home() / ".pyenv"):
+        if root:
+            yield from sorted(Path(root).glob(f"versions/{version}.*/bin/python{version}"))
+    on_path = shutil.which(f"python{version}")
+    if on_path:
+        yield Path(on_path)
+
+
+def _is_version(path: Path, version: str) -> bool:
+    """Whether it runs and is what its name says; pyenv's shims stand for versions that are not there, too."""
+    program = "import sys; print('%d.%d' % sys.version_info[:2])"
+    try:
+        said = subprocess.run(
+            [path, "-I", "-c", program], check=False, capture_output=True, text=True, timeout=_START_S
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return said.stdout.strip() == version
+
+
+def require_python(version: str) -> Path:
+    """Return the interpreter; fails the test where there is none."""
+    path = find_pythons().get(version)
+    if path is None:
+        pytest.fail(f"SCBP_REQUIRE_PYTHONS asks for Python {version}, and there is none: pyenv install {version}")
+    return path
+
+
+@pytest.fixture
+def board_python(python_version: str) -> Path:
+    """A bare interpreter, without numpy and without any runtime."""
+    return require_python(python_version)
+
+
+@pytest.fixture(scope="session")
+def oldest_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """JetPack 4's Python 3.6 in a virtual environment, with the packages that the agent names for it."""
+    folder = tmp_path_factory.mktemp("oldest") / "venv"
+    python = folder / "bin" / "python"
+    install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([require_python(_BOARD_PYTHONS[0]), "-m", "venv", folder], check=True)
+    subprocess.run([*install, "pip==21.3.1"], check=True)
+    subprocess.run([*install, "numpy==1.19.4", "onnxruntime==1.10.0"], check=True)
+    return python
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import threading
 import tomllib
-import zipapp
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,8 @@ import onnx
 import pytest
 
 from scbp_agent import wire
+from scbp_host.device.package import build_agent
 
-SOURCES = Path(__file__).parents[2] / "device_agent"
 # Far beyond what any reply takes: it only turns a hang into a failure.
 PATIENCE_S = 60.0
 
@@ -213,8 +212,7 @@ def script(answers: dict[str, Any]) -> str:
 @pytest.fixture(scope="session")
 def agent_pyz(tmp_path_factory: pytest.TempPathFactory) -> Path:
     archive = tmp_path_factory.mktemp("agent") / "agent.pyz"
-    sources = lambda path: "__pycache__" not in path.parts  # noqa: E731
-    zipapp.create_archive(SOURCES, archive, main="scbp_agent.__main__:main", filter=sources, compressed=True)
+    archive.write_bytes(build_agent().content)
     return archive
 
 
@@ -223,9 +221,11 @@ def start_agent(agent_pyz: Path, tmp_path: Path) -> Iterator[Callable[..., Agent
     """Start agents on one workdir; they are gone when the test ends."""
     started: list[AgentProcess] = []
 
-    def start(*flags: str, program: list[str] | None = None, **env: str) -> AgentProcess:
+    def start(
+        *flags: str, program: list[str] | None = None, python: Path | str = sys.executable, **env: str
+    ) -> AgentProcess:
         workdir = tmp_path / "workdir"
-        command = [sys.executable, *(program or [str(agent_pyz)]), "serve", "--workdir", str(workdir), *flags]
+        command = [str(python), *(program or [str(agent_pyz)]), "serve", "--workdir", str(workdir), *flags]
         started.append(AgentProcess(command, workdir, {**os.environ, **env}))
         return started[-1]
 
