@@ -11,10 +11,12 @@ import shutil
 import socket
 import subprocess
 import time
+import tomllib
 import venv
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import numpy as np
@@ -23,6 +25,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 _START_S = 20.0
+
+_BOARDS = Path(__file__).parent / "data" / "boards"
 
 # What boards have: from JetPack 4 to Raspberry Pi OS Trixie.
 _BOARD_PYTHONS = ("3.6", "3.7", "3.8", "3.9", "3.10", "3.11", "3.12", "3.13")
@@ -239,10 +243,39 @@ def write_profile(sshd: SshServer, device_python: Path, tmp_path: Path) -> Write
     return write
 
 
+@pytest.fixture
+def make_board(tmp_path: Path) -> Callable[..., str]:
+    """Lay out one of tests/data/boards below a folder of the test's own, as the root that the agent reads."""
+
+    def make(name: str) -> str:
+        board = tomllib.loads((_BOARDS / f"{name}.toml").read_text(encoding="utf-8"))
+        for path, text in board["files"].items():
+            _write_under(tmp_path / name, path, text)
+        for program, answers in board.get("programs", {}).items():
+            _write_under(tmp_path / name, program, _script(answers)).chmod(0o755)
+        return str(tmp_path / name)
+
+    return make
+
+
 @pytest.fixture(scope="session")
 def make_onnx() -> Callable[..., bytes]:
     """Return a maker of small convolutional networks: (n, 3, 8, 8) -> (n, channels)."""
     return _make_onnx
+
+
+def _write_under(root: Path, path: str, text: str) -> Path:
+    target = root / path.lstrip("/")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(text, encoding="utf-8")
+    return target
+
+
+def _script(answers: dict[str, Any]) -> str:
+    """A program that prints the answer to its first argument, and never ends where the board's does not."""
+    cases = [f"{own}) cat <<'END'\n{text}\nEND\n;;" for own, text in answers.items() if isinstance(text, str)]
+    end = "exec tail -f /dev/null" if answers.get("never_ends") else ""
+    return "\n".join(["#!/bin/sh", 'case "$1" in', *cases, "esac", end, ""])
 
 
 def _make_onnx(channels: int = 8, filler: bool = False) -> bytes:

@@ -2,7 +2,7 @@
 
 import os
 import re
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Sequence
 
 from scbp_agent import memory, power, raspberry, tegrastats
 from scbp_agent.probing import Source
@@ -10,7 +10,7 @@ from scbp_agent.probing import Source
 LOCKED = "locked"
 DVFS = "DVFS"
 
-_CPUS = "/sys/devices/system/cpu/cpu[0-9]*/cpufreq"
+_CPUS = ("/sys/devices/system/cpu/cpu[0-9]*/cpufreq",)
 # The GPU's clock is in the first on most Jetsons, in the second on the older ones; both may show the same device.
 _DEVICES = ("/sys/class/devfreq/*", "/sys/devices/*/devfreq/*")
 # Names of cooling devices and counters by which a Jetson says that it slowed down.
@@ -63,7 +63,7 @@ def clock_policy(source: Source) -> Optional[str]:
     """Return LOCKED where no clock of CPU or GPU can move, else DVFS; None where the board shows no clocks."""
     held = [
         source.text(folder + "/scaling_governor") == "performance" or _held(source, folder + "/scaling_%s_freq")
-        for folder in source.paths(_CPUS)
+        for folder in source.paths(*_CPUS)
     ]
     held += [_held(source, folder + "/%s_freq") for folder in _gpus(source)]
     if not held:
@@ -105,16 +105,12 @@ def _load_average(source: Source) -> Optional[List[float]]:
     return source.parsed("loadavg", text, lambda line: [float(load) for load in line.split()[:3]]) if text else None
 
 
-def _texts(source: Source, patterns: Any, name: str) -> Optional[Dict[str, Optional[str]]]:
-    return {_title(folder): source.text(folder + "/" + name) or None for folder in _folders(source, patterns)} or None
+def _texts(source: Source, patterns: Sequence[str], name: str) -> Optional[Dict[str, Optional[str]]]:
+    return {_title(folder): source.text(folder + "/" + name) or None for folder in source.paths(*patterns)} or None
 
 
-def _numbers(source: Source, patterns: Any, name: str) -> Optional[Dict[str, Optional[int]]]:
-    return {_title(folder): source.number(folder + "/" + name) for folder in _folders(source, patterns)} or None
-
-
-def _folders(source: Source, patterns: Any) -> List[str]:
-    return source.paths(*([patterns] if isinstance(patterns, str) else patterns))
+def _numbers(source: Source, patterns: Sequence[str], name: str) -> Optional[Dict[str, Optional[int]]]:
+    return {_title(folder): source.number(folder + "/" + name) for folder in source.paths(*patterns)} or None
 
 
 def _title(folder: str) -> str:

@@ -6,7 +6,7 @@ from typing import Any, Dict, List, Optional
 
 from scbp_agent import conditions
 
-# Some twenty small files, on a Pi two short programs: a thousandth of one core's time at this rate.
+# Each sample reads some twenty small files, and on a Pi runs two short programs, beside the worker that measures.
 PERIOD_S = 1.0
 _LIMIT = 120
 

@@ -9,7 +9,6 @@ import os
 import subprocess
 import sys
 import threading
-import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -175,38 +174,6 @@ class AgentProcess:
             # What a dead agent did not read cannot be flushed.
             with contextlib.suppress(BrokenPipeError):
                 pipe.close()
-
-
-BOARDS = Path(__file__).parents[1] / "data" / "boards"
-
-
-@pytest.fixture
-def make_board(tmp_path: Path) -> Callable[..., str]:
-    """Lay out one of tests/data/boards below a folder of the test's own, as the root that the agent reads."""
-
-    def make(name: str) -> str:
-        board = tomllib.loads((BOARDS / f"{name}.toml").read_text(encoding="utf-8"))
-        for path, text in board["files"].items():
-            write_under(tmp_path / name, path, text)
-        for program, answers in board.get("programs", {}).items():
-            write_under(tmp_path / name, program, script(answers)).chmod(0o755)
-        return str(tmp_path / name)
-
-    return make
-
-
-def write_under(root: Path, path: str, text: str) -> Path:
-    target = root / path.lstrip("/")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(text, encoding="utf-8")
-    return target
-
-
-def script(answers: dict[str, Any]) -> str:
-    """A program that prints the answer to its first argument, and never ends where the board's does not."""
-    cases = [f"{own}) cat <<'END'\n{text}\nEND\n;;" for own, text in answers.items() if isinstance(text, str)]
-    end = "exec tail -f /dev/null" if answers.get("never_ends") else ""
-    return "\n".join(["#!/bin/sh", 'case "$1" in', *cases, "esac", end, ""])
 
 
 @pytest.fixture(scope="session")

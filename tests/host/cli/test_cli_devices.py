@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +10,6 @@ import pytest
 
 from scbp_host.cli.main import run_command
 
-BOARDS = Path(__file__).parents[2] / "data" / "boards"
 Ask = Callable[..., tuple[str, str]]
 
 
@@ -30,18 +28,9 @@ def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 
 
 @pytest.fixture
-def at_a_board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Let the local agent see the files of one of tests/data/boards."""
-
-    def be(name: str) -> None:
-        files = tomllib.loads((BOARDS / f"{name}.toml").read_text(encoding="utf-8"))["files"]
-        for path, text in files.items():
-            target = tmp_path / name / path.lstrip("/")
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(text, encoding="utf-8")
-        monkeypatch.setenv("SCBP_BOARD_ROOT", str(tmp_path / name))
-
-    return be
+def at_a_board(make_board: Callable[[str], str], monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Let the local agent read another board's files."""
+    return lambda name: monkeypatch.setenv("SCBP_BOARD_ROOT", make_board(name))
 
 
 def test_show_prints_the_facts_of_a_profile(ask: Ask) -> None:

@@ -18,6 +18,14 @@ from scbp_host.device.package import build_agent
 PROGRAM = "from scbp_host.device.package import build_agent; print(build_agent().sha256)"
 
 
+def path_with(folder: Path) -> str:
+    """Another agent before this checkout's host: an installed scbp may be another one."""
+    spec = importlib.util.find_spec("scbp_host")
+    assert spec is not None
+    assert spec.submodule_search_locations is not None
+    return os.pathsep.join([str(folder), str(Path(spec.submodule_search_locations[0]).parent)])
+
+
 def sources() -> Path:
     spec = importlib.util.find_spec("scbp_agent")
     assert spec is not None
@@ -39,7 +47,7 @@ def test_another_place_time_and_umask_give_the_same_bytes(tmp_path: Path) -> Non
         os.utime(path, (1_600_000_000, 1_600_000_000))
         path.chmod(0o777)
     (copy / "notes.txt").write_text("not a source", encoding="utf-8")
-    environment = os.environ | {"PYTHONPATH": str(copy.parent), "TZ": "Asia/Tokyo"}
+    environment = os.environ | {"PYTHONPATH": path_with(copy.parent), "TZ": "Asia/Tokyo"}
     built = subprocess.run([sys.executable, "-c", PROGRAM], env=environment, check=True, capture_output=True, text=True)
     assert built.stdout.strip() == build_agent().sha256
 
@@ -48,7 +56,7 @@ def test_another_source_gives_another_name(tmp_path: Path) -> None:
     copy = tmp_path / "scbp_agent"
     shutil.copytree(sources(), copy)
     (copy / "wire.py").write_text("# changed\n", encoding="utf-8")
-    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    environment = os.environ | {"PYTHONPATH": path_with(tmp_path)}
     built = subprocess.run([sys.executable, "-c", PROGRAM], env=environment, check=True, capture_output=True, text=True)
     assert built.stdout.strip() != build_agent().sha256
 
