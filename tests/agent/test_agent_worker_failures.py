@@ -121,6 +121,8 @@ def test_worker_does_not_outlive_its_agent(start_agent, stub_path, alive, option
 def test_content_that_is_not_what_the_hash_says_never_reaches_the_runtime(start_agent, stub_path, tmp_path, options):
     opened = tmp_path / "opened"
     agent = start_agent(PYTHONPATH=stub_path, OPENED_LOG=str(opened)).greet()
+    # The greeting asks which opset the runtime takes, which is the runtime's first model.
+    opened.unlink()
     plan = solo(agent, options, "fine")
     blob = agent.workdir / "blobs" / (plan["model"]["blobs"]["model"] + ".raw")
     blob.write_bytes(b"chatter")

@@ -111,7 +111,7 @@ class OneShotSearch:
         forecast = self._forecast(model.predict(self._widths, relative), sizes, measured)
         plausible = self._plausible(forecast)
         untried = [row for row in plausible if self._untried(row)]
-        # A training is worth its minutes for what is surely faster, as long as there is such; a budget says by how much.
+        # A training is worth its minutes for what is surely faster, as long as there is such.
         worthwhile = WORTHWHILE if self._limits.latency_ratio is None else 1.0
         untried = [row for row in untried if forecast.latency[row].high < worthwhile] or untried
         chosen = self._by_gain(untried, forecast, count) if self._trained_rows() else []

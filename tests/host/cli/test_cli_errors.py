@@ -284,7 +284,7 @@ def test_devices_as_json_is_json_on_stdout_alone(command):
     code, out, err = command("devices", "list", "--json")
     assert (code, err) == (0, "")
     profiles = {own["name"]: own for own in json.loads(out)}
-    assert set(profiles) == {"jetson-nano", "local", "raspberry-pi-4"}
+    assert set(profiles) >= {"jetson-nano", "jetson-orin-nano", "local", "raspberry-pi-4", "raspberry-pi-5"}
     assert profiles["jetson-nano"]["transport"] == "ssh"
 
 
