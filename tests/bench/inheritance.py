@@ -16,20 +16,19 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from slices import Slice, SliceOver, add_common_arguments, machine, open_ledger
 
 from scbp_host.config import RunConfig
-from scbp_host.domain.candidate import Candidate
 from scbp_host.domain.outcome import Failure
 from scbp_host.space.importance import CRITERIA
 from scbp_host.space.ratios import SearchSpace
-from scbp_host.space.seeds import build_seed, seed_spec
+from scbp_host.space.seeds import Module, build_seed, seed_spec
 from scbp_host.space.superblocks import bin_by_stage
 from scbp_host.stages.artifacts import Artifacts
 from scbp_host.stages.inheritance import Inheritance
@@ -37,6 +36,7 @@ from scbp_host.stages.ledger import Ledger, Payload
 from scbp_host.stages.recipes import candidate_recipe, seed_recipe
 from scbp_host.stages.space import seed_candidate
 from scbp_host.store import Store
+from scbp_host.tasks.base import Task
 from scbp_host.tasks.datasets import load_task
 from scbp_host.training.distillation import RememberingTeacher
 from scbp_host.training.inference import evaluate
@@ -92,27 +92,49 @@ class Comparison:
     ) -> None:
         self._config = RunConfig(data=data, random_seed=random_seed)
         self._sizes, self._ledger, self._slice = sizes, ledger, own_slice
-        self._task = load_task(data, INPUT_SHAPE)
-        self._spec = seed_spec("resnet18", len(self._task.class_names), INPUT_SHAPE)
-        self._space = SearchSpace.uniform(self._spec, bin_by_stage(self._spec), (1.0, 0.75, 0.5, 0.25), 8)
         self._artifacts = Artifacts(folder / str(random_seed))
 
     def run(self) -> dict[str, Any]:
-        """Return everything in JSON form, accuracies in percent; raises SliceOver."""
-        seed = self._ledger.must("seed", str(self._config.random_seed), self._train_seed)
+        """Return in JSON form what is complete, accuracies in percent."""
+        found: dict[str, Any] = {"random_seed": self._config.random_seed, "networks": [], "criteria": []}
+        try:
+            found["seed_val_top1"] = self._trained_seed["val_top1"]
+            for network in self._sizes.networks:
+                found["networks"].append(self._epochs_to_reach(network))
+            for criterion in CRITERIA:
+                found["criteria"].append(self._criterion(criterion))
+        except SliceOver as over:
+            print(f"{self._config.data}, random seed {self._config.random_seed}: {over}", flush=True)
+        return found
+
+    # All that takes time is made when it is needed: often nothing is left to train.
+
+    @cached_property
+    def _trained_seed(self) -> Payload:
+        return self._ledger.must("seed", str(self._config.random_seed), self._train_seed)
+
+    @cached_property
+    def _task(self) -> Task:
+        return load_task(self._config.data, INPUT_SHAPE)
+
+    @cached_property
+    def _space(self) -> SearchSpace:
+        spec = seed_spec("resnet18", len(self._task.class_names), INPUT_SHAPE)
+        return SearchSpace.uniform(spec, bin_by_stage(spec), (1.0, 0.75, 0.5, 0.25), 8)
+
+    @cached_property
+    def _source(self) -> Module:
         own = seed_candidate(self._space).structure_id
-        self._source = self._artifacts.load_module(own, seed["weights_sha256"])
-        self._teacher = RememberingTeacher(self._source)
-        return {
-            "random_seed": self._config.random_seed,
-            "seed_val_top1": seed["val_top1"],
-            "networks": [self._epochs_to_reach(name) for name in self._sizes.networks],
-            "criteria": [self._criterion(criterion, refit) for criterion in CRITERIA for refit in (True, False)],
-        }
+        return self._artifacts.load_module(own, self._trained_seed["weights_sha256"])
+
+    @cached_property
+    def _teacher(self) -> Module:
+        return RememberingTeacher(self._source)
 
     def _train_seed(self) -> Payload | Failure:
         self._slice.begin("train")
-        seed, module = seed_candidate(self._space), build_seed(self._spec, self._config.random_seed)
+        seed = seed_candidate(self._space)
+        module = build_seed(seed.seed, self._config.random_seed)
         result = train(module, self._task, seed_recipe(self._config), self._config.random_seed)
         if isinstance(result, Failure):
             return result
@@ -132,7 +154,7 @@ class Comparison:
             "share": max(inherited) / max(fresh) if reached else None,
         }
 
-    def _until(self, target: float, trained: Any, lengths: tuple[int, ...]) -> dict[int, float]:
+    def _until(self, target: float, trained: Callable[[int], Payload], lengths: tuple[int, ...]) -> dict[int, float]:
         reached: dict[int, float] = {}
         for epochs in lengths:
             reached[epochs] = trained(epochs)["val_top1"]
@@ -140,26 +162,25 @@ class Comparison:
                 break
         return reached
 
-    def _criterion(self, criterion: str, refit: bool) -> dict[str, Any]:
-        trained = self._trained("quarter", self._sizes.criterion_epochs, importance=criterion, refit=refit)
-        return {"criterion": criterion, "refit": refit, **trained}
+    def _criterion(self, criterion: str) -> dict[str, Any]:
+        epochs = self._sizes.criterion_epochs
+        refitted, bare = (self._trained("quarter", epochs, importance=criterion, refit=own) for own in (True, False))
+        return {"criterion": criterion, "refitted": refitted, "not_refitted": bare}
 
     def _trained(self, network: str, epochs: int, **changes: object) -> Payload:
         """Return top-1 before and after a training of its own, by the recipe of a run with these ``changes``."""
         config = self._config.model_copy(update={"epochs": epochs, **changes})
         subject = json.dumps([config.random_seed, network, epochs, changes], sort_keys=True)
-        return self._ledger.must("train", subject, partial(self._train, config, self._candidate(network)))
+        return self._ledger.must("train", subject, partial(self._train, config, network))
 
-    def _train(self, config: RunConfig, candidate: Candidate) -> Payload | Failure:
+    def _train(self, config: RunConfig, network: str) -> Payload | Failure:
         self._slice.begin("train")
-        module = Inheritance(config, self._task, self._spec, self._source).start(candidate)
+        candidate = self._space.candidate(NETWORKS[network])
+        module = Inheritance(config, self._task, candidate.seed, self._source).start(candidate)
         untrained = 100 * evaluate(module, self._task.validation)
         teacher = self._teacher if config.distill else None
         result = train(module, self._task, candidate_recipe(config), config.random_seed, teacher)
         return result if isinstance(result, Failure) else {"untrained": untrained, "val_top1": 100 * result.val_top1}
-
-    def _candidate(self, network: str) -> Candidate:
-        return self._space.candidate(NETWORKS[network])
 
 
 def main() -> None:
@@ -169,50 +190,38 @@ def main() -> None:
     add_common_arguments(parser, ".bench/inheritance")
     arguments = parser.parse_args()
     sizes, own_slice = QUICK if arguments.quick else Sizes(), Slice.of(arguments)
-    recipes = {name: asdict(candidate_recipe(RunConfig.model_validate(own))) for name, own in _STARTS.items()}
+    starts: dict[str, dict[str, Any]] = {"from_scratch": FRESH, "inherited": {}}
+    recipes = {name: asdict(candidate_recipe(RunConfig.model_validate(own))) for name, own in starts.items()}
     result: dict[str, Any] = {"machine": machine(), "sizes": asdict(sizes), "recipes": recipes, "aim": AIM, "data": {}}
     with Store.open(arguments.work / "bench.sqlite") as store:
         for data in arguments.data:
-            facts = json.loads(json.dumps({"sizes": asdict(sizes), "recipes": recipes}))
-            ledger = open_ledger(store, data, facts)
-            comparison = partial(Comparison, data, sizes=sizes, ledger=ledger, folder=arguments.work / data)
-            runs = list(_complete(data, sizes, partial(comparison, own_slice=own_slice)))
-            if runs:
-                result["data"][data] = {"summary": _summary(runs), "runs": runs}
+            ledger = open_ledger(store, data, json.loads(json.dumps({"sizes": asdict(sizes), "recipes": recipes})))
+            folder = arguments.work / data
+            runs = [Comparison(data, own, sizes, ledger, folder, own_slice).run() for own in sizes.random_seeds]
+            begun = [own for own in runs if own["networks"]]
+            result["data"][data] = {"summary": _summary(begun), "runs": begun}
     arguments.json.parent.mkdir(parents=True, exist_ok=True)
     arguments.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
 
-_STARTS: dict[str, dict[str, Any]] = {"from_scratch": FRESH, "inherited": {}}
-
-
-def _complete(data: str, sizes: Sizes, comparison: Any) -> Iterator[dict[str, Any]]:
-    for random_seed in sizes.random_seeds:
-        try:
-            yield comparison(random_seed=random_seed).run()
-            print(f"{data}, random seed {random_seed}: complete", flush=True)
-        except SliceOver as over:
-            print(f"{data}, random seed {random_seed}: {over}", flush=True)
-            return
-
-
 def _summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
     shares = [network["share"] for run in runs for network in run["networks"]]
-    # What never got there took more epochs than any that did.
-    ranked = sorted(float("inf") if own is None else own for own in shares)
-    middle = statistics.median_high(ranked)
+    criteria: dict[str, list[dict[str, Any]]] = {}
+    for own in (own for run in runs for own in run["criteria"]):
+        criteria.setdefault(own["criterion"], []).append(own)
     return {
         "comparisons": len(shares),
         "met_the_aim": sum(own is not None and own <= AIM for own in shares),
         "never_reached": shares.count(None),
-        "median_share": None if middle == float("inf") else middle,
-        "criteria": [_mean_of(same) for same in zip(*(run["criteria"] for run in runs), strict=True)],
+        "criteria": [_mean_of(same) for same in criteria.values()],
     }
 
 
-def _mean_of(same: tuple[dict[str, Any], ...]) -> dict[str, Any]:
-    means = {key: statistics.mean(own[key] for own in same) for key in ("untrained", "val_top1")}
-    return {"criterion": same[0]["criterion"], "refit": same[0]["refit"], **means}
+def _mean_of(same: list[dict[str, Any]]) -> dict[str, Any]:
+    means: dict[str, Any] = {"criterion": same[0]["criterion"], "random_seeds": len(same)}
+    for start in ("refitted", "not_refitted"):
+        means[start] = {key: statistics.mean(own[start][key] for own in same) for key in ("untrained", "val_top1")}
+    return means
 
 
 if __name__ == "__main__":

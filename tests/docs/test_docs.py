@@ -39,6 +39,7 @@ CONFIGURATION = ROOT / "docs" / "configuration.md"
 DATA = ROOT / "docs" / "data.md"
 DEVICES = ROOT / "docs" / "devices.md"
 SPACE = ROOT / "docs" / "space.md"
+TRAINING = ROOT / "docs" / "training.md"
 TROUBLESHOOTING = ROOT / "docs" / "troubleshooting.md"
 PAGES = [README, ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 COMMANDS: Any = typer.main.get_command(app)
@@ -258,6 +259,32 @@ def test_the_table_of_sizes_is_what_was_measured() -> None:
     times = ("count_s", "sample_s", "iterate_s")
     measured = [[own["set"], *(f"{1e3 * own[name]:.1f} ms" for name in times)] for own in rows]
     assert stated == [[*own, f"{row['peak_bytes'] / 1e6:.1f} MB"] for own, row in zip(measured, rows, strict=True)]
+
+
+def inheritance_rows() -> tuple[list[list[str]], list[list[str]]]:
+    """Return the two tables of docs/training.md as docs/bench/inheritance.json has them."""
+    found = json.loads((ROOT / "docs" / "bench" / "inheritance.json").read_text(encoding="utf-8"))["data"]
+    epochs, criteria = [], []
+    for data, own in found.items():
+        networks = [network for run in own["runs"] for network in run["networks"]]
+        for name in dict.fromkeys(network["network"] for network in networks):
+            same = [network for network in networks if network["network"] == name]
+            targets = ", ".join(f"{each['target_val_top1']:.1f}" for each in same)
+            fresh = ", ".join(max(each["from_scratch"], key=int) for each in same)
+            taken = ", ".join("–" if each["share"] is None else max(each["inherited"], key=int) for each in same)
+            epochs.append([data, name, targets, fresh, taken])
+        for mean in own["summary"]["criteria"]:
+            accuracies = [
+                mean[start][key] for start in ("refitted", "not_refitted") for key in ("untrained", "val_top1")
+            ]
+            criteria.append([data, f"`{mean['criterion']}`", *(f"{accuracy:.1f}" for accuracy in accuracies)])
+    return epochs, criteria
+
+
+def test_the_tables_of_inheritance_are_what_was_measured() -> None:
+    epochs, criteria = inheritance_rows()
+    assert table(TRAINING, "What inheriting saves") == epochs
+    assert table(TRAINING, "What the criterion is worth") == criteria
 
 
 def test_the_examples_in_python_do_what_they_say() -> None:
