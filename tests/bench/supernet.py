@@ -208,11 +208,16 @@ class Bench:
 
     def _compared(self, candidates: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         columns = {name: np.asarray([own[name] for own in candidates]) for name in (*GUESSES, "val_top1", "test_top1")}
+        first_ratios = np.asarray([own["ratios"][0] for own in candidates])
         seed = self._ledger.payloads(SEED)[SEED]
         return {
             "kendall_tau_with_val_top1": {name: tau(columns[name], columns["val_top1"]) for name in GUESSES},
             "kendall_tau_with_test_top1": {
                 name: tau(columns[name], columns["test_top1"]) for name in (*GUESSES, "val_top1")
+            },
+            "kendall_tau_with_test_top1_at_one_first_ratio": {
+                name: kendall_within(columns[name], columns["test_top1"], first_ratios)
+                for name in (*GUESSES, "val_top1")
             },
             "lead_over_importance": lead(columns["estimate"], columns["importance_kept"], columns["val_top1"]),
             f"after_{SEEN}_trainings": self._after_trainings(columns, seed["val_top1"]),
@@ -271,6 +276,14 @@ def interval(statistic: Callable[[NDArray[np.int64]], float], count: int) -> lis
 def kendall(guess: Array, true: Array) -> float:
     """Return Kendall's tau-b; NaN where all of one are equal."""
     return float(stats.kendalltau(guess, true).statistic)
+
+
+def kendall_within(guess: Array, true: Array, strata: Array) -> float:
+    """Return Kendall's tau-b over those pairs alone that are of one stratum."""
+    first, second = np.triu_indices(len(true), 1)
+    same = strata[first] == strata[second]
+    one, other = (np.sign(own[first] - own[second])[same] for own in (guess, true))
+    return float(one @ other / np.sqrt(np.count_nonzero(one) * np.count_nonzero(other)))
 
 
 def predictions(prior: AccuracyPrior, top1: Array, seed_top1: float) -> dict[str, float]:
