@@ -44,8 +44,8 @@ class Artifacts:
         """
         folder = self.of(name or candidate.structure_id)
         save_candidate(folder, candidate, module)
-        for name in (CANDIDATE_FILE, WEIGHTS_FILE):
-            _sync(folder / name)
+        for file in (CANDIDATE_FILE, WEIGHTS_FILE):
+            _sync(folder / file)
         return _sha256(folder / WEIGHTS_FILE)
 
     def load_module(self, structure_id: str, weights_sha256: str) -> Module:

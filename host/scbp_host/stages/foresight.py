@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from scbp_host.config import Accuracy
 from scbp_host.domain.candidate import Candidate
 from scbp_host.search.accuracy import AccuracyPrior, prior_of_importance
 from scbp_host.search.one_shot import importance_kept
@@ -71,8 +72,9 @@ def make_foresight(
         source: the trained seed.
         inheritance: which of its channels candidates keep.
     """
-    if run.config.accuracy == "supernet":
-        return Supernet(run, seed, pool, source, inheritance.scores)
-    if run.config.accuracy == "refit":
-        return Refitted(run, seed, pool, inheritance)
-    return ByImportance(pool, inheritance)
+    makers: Mapping[Accuracy, Callable[[], Foresight]] = {
+        "importance": lambda: ByImportance(pool, inheritance),
+        "refit": lambda: Refitted(run, seed, pool, inheritance),
+        "supernet": lambda: Supernet(run, seed, pool, source, inheritance.scores),
+    }
+    return makers[run.config.accuracy]()
