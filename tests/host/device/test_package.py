@@ -1,4 +1,4 @@
-"""The agent's zipapp: the same bytes wherever it is built."""
+"""The agent's zipapp: the same bytes in every place where it is built."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_it_holds_every_module_and_no_more() -> None:
     expected = {f"scbp_agent/{path.relative_to(sources()).as_posix()}" for path in sources().rglob("*.py")}
     with zipfile.ZipFile(io.BytesIO(build_agent().content)) as archive:
         assert set(archive.namelist()) == expected | {"__main__.py"}
-        assert {entry.compress_type for entry in archive.infolist()} == {zipfile.ZIP_STORED}
+        assert {entry.compress_type for entry in archive.infolist()} == {zipfile.ZIP_DEFLATED}
 
 
 def statements(source: str) -> list[str]:
