@@ -22,6 +22,7 @@ from scbp_host.errors import ConfigError, UnknownNameError
 _Text = Annotated[str, Field(min_length=1)]
 _Count = Annotated[int, Field(ge=1)]
 _Figure = Annotated[float, Field(gt=0.0)]
+_Value = bool | int | float | str
 
 _ADDRESS_TEMPLATE = """\
 write {path}:
@@ -89,6 +90,7 @@ class _ProfileTable(_Table):
     compatible: list[_Text] = []
     hardware: _HardwareTable | None = None
     reference_latency_ms: dict[str, _Figure] | None = None
+    runtime_settings: dict[str, _Value | list[_Value]] | None = None
     ssh: _SshTable | None = None
 
 
@@ -197,7 +199,11 @@ def _with_base(path: Path, data: dict[str, Any]) -> dict[str, Any]:
     builtin = {base.stem: base for base in _builtin_folder().glob("*.toml")}
     if name not in builtin:
         raise ConfigError(f"{path}: key 'extends': expected one of {', '.join(sorted(builtin))}, got {name!r}")
-    return _with_base(builtin[name], _read_toml(builtin[name])) | data
+    base = _with_base(builtin[name], _read_toml(builtin[name]))
+    if data.get("runtime", base["runtime"]) != base["runtime"]:
+        # They are that runtime's own words; another would refuse them.
+        base.pop("runtime_settings", None)
+    return base | data
 
 
 def _to_profile(path: Path, table: _ProfileTable) -> DeviceProfile:
@@ -219,6 +225,7 @@ def _to_profile(path: Path, table: _ProfileTable) -> DeviceProfile:
         compatible=tuple(table.compatible),
         hardware=_to_hardware(table.hardware or _HardwareTable()),
         reference_latency_ms=table.reference_latency_ms or {},
+        runtime_settings=table.runtime_settings or {},
     )
 
 

@@ -218,7 +218,7 @@ def stub_path(tmp_path: Path) -> str:
 
 @pytest.fixture
 def options() -> dict[str, Any]:
-    return {"runtime": "onnxruntime", "threads": 1}
+    return {"runtime": "onnxruntime", "threads": 1, "settings": {}}
 
 
 @pytest.fixture

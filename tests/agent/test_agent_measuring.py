@@ -170,13 +170,22 @@ def test_external_data_is_refused(agent, options, linear_model, weights, images,
 def test_runtime_of_a_later_release_says_so_before_anything_is_unpacked(agent):
     model = {"format": "onnx", "blobs": {"model": "0" * 64}}
     plan = {"model": model, "inputs": None, "runs": 1, "deadline_s": DEADLINE_S}
-    error = agent.error(wire.MEASURE_SOLO, options={"runtime": "tensorrt", "threads": 1}, **plan)
+    error = agent.error(wire.MEASURE_SOLO, options={"runtime": "tensorrt", "threads": 1, "settings": {}}, **plan)
     assert error["kind"] == wire.CAPABILITY_MISSING
     assert "comes with a later release of scbp" in error["message"]
     assert "onnxruntime" in error["message"]
-    error = agent.error(wire.MEASURE_SOLO, options={"runtime": "onxruntime", "threads": 1}, **plan)
+    error = agent.error(wire.MEASURE_SOLO, options={"runtime": "onxruntime", "threads": 1, "settings": {}}, **plan)
     assert error["kind"] == wire.CAPABILITY_MISSING
     assert "'onxruntime'; known: onnxruntime" in error["message"]
+
+
+@pytest.mark.parametrize("method", [wire.MEASURE_SOLO, wire.MEASURE_LAYERS])
+def test_setting_that_the_runtime_does_not_have_is_refused(agent, options, linear_model, weights, method):
+    options["settings"] = {"precison": "fp16"}
+    plan = {"model": agent.put_model(linear_model(weights)), "inputs": None, "runs": 1, "deadline_s": DEADLINE_S}
+    error = agent.error(method, options=options, warmup_runs=1, **plan)
+    assert error["kind"] == wire.BAD_REQUEST
+    assert "onnxruntime has no setting 'precison'; there are: " in error["message"]
 
 
 def test_format_that_no_runtime_takes_is_a_missing_capability(agent, options):

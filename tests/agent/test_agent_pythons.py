@@ -34,7 +34,7 @@ def test_a_model_is_measured_with_the_oldest_runtime_under_the_oldest_python(sta
     assert agent.hello["max_opset"] == {"onnxruntime": 15}
     model = agent.put_model(linear_model(weights), wire.XZ)
     plan = {"loads": 2, "blocks": 4, "block_ns": 200_000, "warmup_ns": 100_000, "deadline_s": 60.0, "inputs": None}
-    options = {"runtime": "onnxruntime", "threads": 1}
+    options = {"runtime": "onnxruntime", "threads": 1, "settings": {}}
     paired = agent.result(wire.MEASURE_PAIRED, candidate=model, reference=model, options=options, **plan)
     assert len(wire.paired_result(paired).candidate_blocks_ns) == 2 * 4
     assert wire.solo_result(agent.result(wire.MEASURE_SOLO, **solo(model))).peak_rss_bytes > 0
@@ -43,5 +43,5 @@ def test_a_model_is_measured_with_the_oldest_runtime_under_the_oldest_python(sta
 
 
 def solo(model):
-    options = {"runtime": "onnxruntime", "threads": 1}
+    options = {"runtime": "onnxruntime", "threads": 1, "settings": {}}
     return {"model": model, "options": options, "inputs": None, "runs": 2, "deadline_s": 60.0}

@@ -25,7 +25,7 @@ def test_the_models_take_turns_in_who_is_loaded_first(monkeypatch, linear_model,
     plan = {
         "candidate": {"format": "onnx", "blobs": {"model": CANDIDATE}},
         "reference": {"format": "onnx", "blobs": {"model": REFERENCE}},
-        "options": {"runtime": "onnxruntime", "threads": 1},
+        "options": {"runtime": "onnxruntime", "threads": 1, "settings": {}},
         "inputs": None,
         **{"loads": 4, "blocks": 2, "block_ns": 1000, "warmup_ns": 1000, "deadline_s": 60.0},
     }

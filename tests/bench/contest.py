@@ -109,8 +109,7 @@ class Judge:
             self._session = MeasuringSession(
                 client,
                 MeasureSettings(),
-                profile.runtime,
-                profile.threads,
+                client.options,
                 reference,
                 self._images,
                 0,

@@ -1,17 +1,46 @@
 """What a runtime is to the agent, and the table of those there are.
 
-A new runtime is one module with ``version()``, ``max_opset()`` and ``open_model(format, paths, options)``, and one line
-in RUNTIMES. One that can tell the time of single nodes has ``open_profiled(format, paths, options, folder)`` as well.
+A new runtime is one module, and one line in RUNTIMES. The module has
+
+- ``SETTINGS``: what its ``options.settings`` may hold (:mod:`scbp_agent.runtimes.settings`);
+- ``version()``, ``max_opset()`` and ``open_model(format, paths, options)``;
+- ``open_profiled(format, paths, options, folder)`` where it can tell the time of single nodes;
+- ``prepare(format, paths, options, cache_folder)`` where a model must be built before it can be loaded.
 """
 
 import importlib
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from scbp_agent import wire
-from scbp_agent.runtimes import advice
+from scbp_agent.runtimes import advice, settings
 
 # Name -> module. Plain strings: listing must not import what may take seconds and hundreds of MB.
 RUNTIMES = {"onnxruntime": "scbp_agent.runtimes.onnxruntime"}
+
+
+Prepared = NamedTuple(
+    "Prepared",
+    [
+        ("format", str),
+        ("paths", Dict[str, str]),
+        ("build_ns", Optional[int]),
+        ("cached", bool),
+        ("notes", List[str]),
+    ],
+)
+Prepared.__doc__ = """A model as its runtime loads it: what came over the wire, or what was built from it on this board.
+
+``build_ns`` is what building took, also where it was done before (``cached``); None without such a step. ``notes`` say
+in words what happened to it.
+"""
+
+DeviceTimes = NamedTuple(
+    "DeviceTimes", [("h2d_ns", List[int]), ("compute_ns", List[int]), ("d2h_ns", List[int]), ("enqueue_ns", List[int])]
+)
+DeviceTimes.__doc__ = """One entry for each run by the device's clock: copying the input there, computing, copying back.
+
+``enqueue_ns`` is what the host took to give the computing to the device, by the host's clock.
+"""
 
 
 class Model(object):
@@ -20,10 +49,12 @@ class Model(object):
     Attributes (from ``__enter__`` on):
         input_shape: of the only input; None for a size that the model leaves open.
         dtype: of that input, as numpy names it.
+        notes: in words, what is worth knowing of how this model runs; may grow with the runs.
     """
 
     input_shape: Tuple[Optional[int], ...] = ()
     dtype = ""
+    notes: Tuple[str, ...] = ()
 
     def __enter__(self) -> "Model":
         raise NotImplementedError
@@ -34,6 +65,14 @@ class Model(object):
     def run(self, array: Any) -> List[Any]:
         """Run one input, a C-order array of ``input_shape`` and ``dtype``; returns all outputs as arrays."""
         raise NotImplementedError
+
+    def device_times_ns(self) -> Optional[DeviceTimes]:
+        """Return the times of the runs since the last call, and forget them; None where the device has no clock."""
+        return None
+
+    def device_memory_bytes(self) -> Optional[int]:
+        """Return what the model holds of the device's memory by the runtime's own count; None where it cannot tell."""
+        return None
 
 
 class ProfiledModel(Model):
@@ -60,17 +99,49 @@ def load(name: str) -> Any:
     return importlib.import_module(require(name))
 
 
+def resolve_settings(options: wire.RuntimeOptions) -> Dict[str, Any]:
+    """Return every setting of the runtime: as given, or its default.
+
+    Raises:
+        AgentFailure: BAD_REQUEST for a setting that this runtime does not have, or a value that it does not take.
+    """
+    return settings.resolve(options.runtime, options.settings, load(options.runtime).SETTINGS)
+
+
+def prepare(format_name: str, paths: Dict[str, str], options: wire.RuntimeOptions, cache_folder: str) -> Prepared:
+    """Build what the runtime loads, or find it in the cache; a runtime without such a step loads what it is given.
+
+    Args:
+        format_name: e.g. ``onnx``.
+        paths: the file of each of the format's roles, verified.
+        options: runtime and settings.
+        cache_folder: where what was built is kept, for all models of this board; made where it is not there.
+
+    Raises:
+        AgentFailure: the settings are wrong, or the model cannot be built here.
+    """
+    resolve_settings(options)
+    runtime = load(options.runtime)
+    if not hasattr(runtime, "prepare"):
+        return Prepared(format_name, paths, None, False, [])
+    prepared = runtime.prepare(format_name, paths, options, cache_folder)
+    assert isinstance(prepared, Prepared)
+    return prepared
+
+
 def open_model(format_name: str, paths: Dict[str, str], options: wire.RuntimeOptions) -> Model:
     """Return a model that loads on ``__enter__``.
 
     Args:
         format_name: e.g. ``onnx``.
         paths: the file of each of the format's roles.
-        options: runtime and threads.
+        options: runtime, threads and settings.
 
     Raises:
-        AgentFailure: CAPABILITY_MISSING for a runtime that is not there or does not take this format.
+        AgentFailure: CAPABILITY_MISSING for a runtime that is not there or does not take this format; BAD_REQUEST for
+            settings that it does not take.
     """
+    resolve_settings(options)
     model = load(options.runtime).open_model(format_name, paths, options)
     assert isinstance(model, Model)
     return model
@@ -82,6 +153,7 @@ def open_profiled(format_name: str, paths: Dict[str, str], options: wire.Runtime
     Raises:
         AgentFailure: CAPABILITY_MISSING, also for a runtime that cannot tell the time of single nodes.
     """
+    resolve_settings(options)
     runtime = load(options.runtime)
     if not hasattr(runtime, "open_profiled"):
         raise wire.AgentFailure(wire.CAPABILITY_MISSING, "%s cannot tell the time of single nodes" % options.runtime)

@@ -9,6 +9,9 @@ from typing import Any, Dict, List, Optional
 from scbp_agent import wire
 from scbp_agent.runtimes import advice, base
 from scbp_agent.runtimes.onnxruntime_profile import node_times
+from scbp_agent.runtimes.settings import Setting
+
+SETTINGS: Dict[str, Setting] = {}
 
 # onnxruntime's names of tensor types -> numpy's.
 _DTYPES = {

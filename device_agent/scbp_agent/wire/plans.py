@@ -12,8 +12,11 @@ TensorRef.__doc__ = (
     """A raw little-endian C-order array in a blob; ``dtype`` is numpy's name, the first axis is the batch."""
 )
 
-RuntimeOptions = NamedTuple("RuntimeOptions", [("runtime", str), ("threads", int)])
-RuntimeOptions.__doc__ = """Which runtime runs the model, with how many intra-op threads."""
+RuntimeOptions = NamedTuple("RuntimeOptions", [("runtime", str), ("threads", int), ("settings", Dict[str, Any])])
+RuntimeOptions.__doc__ = """Which runtime runs the model, with how many intra-op threads, and what it is told beside.
+
+``settings`` are checked by the runtime's own module: one that it does not know is a BAD_REQUEST, never ignored.
+"""
 
 PairedPlan = NamedTuple(
     "PairedPlan",
@@ -98,7 +101,7 @@ def tensor_ref(data: Dict[str, Any]) -> TensorRef:
 
 def runtime_options(data: Dict[str, Any]) -> RuntimeOptions:
     """Read RuntimeOptions; raises WireError."""
-    return RuntimeOptions(field(data, "runtime", str), positive(data, "threads"))
+    return RuntimeOptions(field(data, "runtime", str), positive(data, "threads"), field(data, "settings", dict))
 
 
 def paired_plan(data: Dict[str, Any]) -> PairedPlan:

@@ -40,7 +40,7 @@ def measure(
     paired_with = content if reference is None else _read_onnx(reference)
     with open_device(profile) as client:
         client.require_runtime(profile.runtime)
-        session = MeasuringSession(client, MeasureSettings(), profile.runtime, profile.threads, paired_with, None, 0)
+        session = MeasuringSession(client, MeasureSettings(), client.options, paired_with, None, 0)
         measured = _need(model, session.measure(content, pack=False))
         nodes = _need(model, measure_layers(client, content, None, pack=False)) if layers else ()
     facts, rows = _facts(measured), {"layers": _rows(nodes)} if layers else {}

@@ -88,6 +88,12 @@ class DeviceClient:
         return self._info
 
     @property
+    def options(self) -> wire.RuntimeOptions:
+        """How the profile has models run."""
+        profile = self.profile
+        return wire.RuntimeOptions(profile.runtime, profile.threads, dict(profile.runtime_settings))
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         """What does not fit between the profile and the device, one line each, with a remedy."""
         expected = (self.profile.device_tree_model, *self.profile.compatible)

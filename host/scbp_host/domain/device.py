@@ -78,6 +78,7 @@ class DeviceProfile:
         compatible: entries of ``/proc/device-tree/compatible`` of which one is enough to know the board.
         hardware: what the board is made of.
         reference_latency_ms: what others measured, batch 1, 224 x 224, by model and runtime; bands to compare with.
+        runtime_settings: what the runtime is told beside ``threads``; the agent's module of it checks them.
     """
 
     name: str
@@ -96,6 +97,7 @@ class DeviceProfile:
     compatible: tuple[str, ...] = ()
     hardware: Hardware = field(default_factory=Hardware)
     reference_latency_ms: dict[str, float] = field(default_factory=dict)
+    runtime_settings: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ def measure_layers(
     """Time every node of one model, alone, under the profiler of the device's runtime.
 
     Args:
-        client: a connected device; its profile names runtime and threads.
+        client: a connected device; its profile names runtime, threads and settings.
         onnx: the model, self-contained.
         inputs: ``(n, channels, height, width)`` float32, cycled through; None means seeded noise.
         pack: whether to compress the model for the way; for filler weights.
@@ -70,7 +70,7 @@ def measure_layers(
         return batch
     plan = wire.LayersPlan(
         wire.ModelRef("onnx", {"model": model}),
-        wire.RuntimeOptions(client.profile.runtime, client.profile.threads),
+        client.options,
         batch,
         chosen.warmup_runs,
         chosen.runs,

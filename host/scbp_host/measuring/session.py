@@ -82,8 +82,7 @@ class MeasuringSession:
     Args:
         client: a connected device.
         settings: how long to measure.
-        runtime: the inference runtime, e.g. ``onnxruntime``.
-        threads: intra-op threads of one inference.
+        options: runtime, threads and settings, e.g. those of the client's profile.
         reference: the seed's ONNX, which every model is paired with.
         inputs: ``(n, channels, height, width)`` float32, cycled through while timing; None means seeded noise.
         random_seed: of the bootstrap.
@@ -94,8 +93,7 @@ class MeasuringSession:
         self,
         client: DeviceClient,
         settings: MeasureSettings,
-        runtime: str,
-        threads: int,
+        options: wire.RuntimeOptions,
         reference: bytes,
         inputs: Float32Array | None,
         random_seed: int,
@@ -104,7 +102,7 @@ class MeasuringSession:
     ) -> None:
         self._client = client
         self._settings = settings
-        self._options = wire.RuntimeOptions(runtime, threads)
+        self._options = options
         self._reference = reference
         self._pack_reference = pack_reference
         self._inputs = inputs

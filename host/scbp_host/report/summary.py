@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from scbp_host.domain.candidate import Superblock
 from scbp_host.domain.outcome import Failure
@@ -78,6 +78,7 @@ class DeviceRecord(_Record):
     threads: int
     agent_sha256: str
     facts: Mapping[str, Any]
+    runtime_settings: Mapping[str, Any] = Field(default_factory=dict)
 
 
 class ModelRecord(_Record):

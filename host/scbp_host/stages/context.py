@@ -52,8 +52,7 @@ class RunContext:
         return MeasuringSession(
             self.client,
             self.settings,
-            self.profile.runtime,
-            self.profile.threads,
+            self.client.options,
             reference,
             self.timing_images,
             self.config.random_seed,

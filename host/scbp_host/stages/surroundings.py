@@ -21,6 +21,13 @@ def acknowledge_surroundings(context: RunContext) -> None:
             f"{context.profile.name}: {runtime} is {now}, the run began with {then}; their latencies do not compare",
             "start a new run, without --resume",
         )
+    settings, told = context.profile.runtime_settings, probe["record"].get("runtime_settings", {})
+    if settings != told:
+        raise UsageError(
+            f"{context.profile.name}: the runtime's settings are {settings}, the run began with {told};"
+            " their latencies do not compare",
+            "start a new run, without --resume",
+        )
     data = context.ledger.must("data", "task", lambda: _data_payload(context.task))
     if data["split_sha256"] != context.task.split_sha256:
         raise UsageError(f"data {context.task.name}: changed since the run began", "start a new run, without --resume")
@@ -41,6 +48,7 @@ def _probe_payload(context: RunContext) -> Payload:
             "runtime_version": info.runtimes[profile.runtime],
             "transport": profile.transport,
             "threads": profile.threads,
+            "runtime_settings": profile.runtime_settings,
             "agent_sha256": info.agent_sha256,
             "facts": info.facts,
         },

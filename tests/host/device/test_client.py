@@ -28,7 +28,7 @@ from scbp_host.profiles import load_profile
 
 MakeOnnx = Callable[..., bytes]
 WriteProfile = Callable[..., Path]
-OPTIONS = wire.RuntimeOptions("onnxruntime", 1)
+OPTIONS = wire.RuntimeOptions("onnxruntime", 1, {})
 
 
 @pytest.fixture(params=["local", "ssh"])

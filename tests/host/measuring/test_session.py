@@ -58,7 +58,7 @@ def outputs(onnx: bytes, array: np.ndarray) -> np.ndarray:
 
 
 def make_session(client: DeviceClient, reference: bytes) -> MeasuringSession:
-    return MeasuringSession(client, QUICK, "onnxruntime", 1, reference, inputs(2), 7)
+    return MeasuringSession(client, QUICK, client.options, reference, inputs(2), 7)
 
 
 def test_a_model_is_measured_beside_the_reference_and_alone(client: CountingClient, make_onnx: MakeOnnx) -> None:

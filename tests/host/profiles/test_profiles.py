@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from scbp_host import profiles
 from scbp_host.domain.device import SshAddress
 from scbp_host.errors import EXIT_USAGE, ConfigError, UnknownNameError
 from scbp_host.profiles import list_profiles, load_profile, propose_profile, require_address
@@ -103,6 +104,25 @@ def test_a_users_file_of_another_name_is_a_device_of_its_own(devices: Path) -> N
     write(devices / "robot-7.toml", 'extends = "raspberry-pi-4"\ntitle = "Robot 7"\n' + ADDRESS)
     assert load_profile("robot-7").title == "Robot 7"
     assert tuple(profile.name for profile in list_profiles()) == (*BUILT_IN, "robot-7")
+
+
+def test_the_runtimes_settings_are_the_profiles(tmp_path: Path) -> None:
+    text = 'extends = "local"\n[runtime_settings]\nspin = false\nlimit = 7\nproviders = ["A", "B"]\n'
+    assert load_profile(write(tmp_path / "own.toml", text)).runtime_settings == {
+        "spin": False,
+        "limit": 7,
+        "providers": ["A", "B"],
+    }
+    assert load_profile("local").runtime_settings == {}
+
+
+def test_settings_of_one_runtime_are_not_inherited_by_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    base = (FOLDER / "local.toml").read_text(encoding="utf-8") + "\n[runtime_settings]\nspin = false\n"
+    write(tmp_path / "base.toml", base)
+    monkeypatch.setattr(profiles, "_builtin_folder", lambda: tmp_path)
+    same = load_profile(write(tmp_path / "same.toml", 'extends = "base"\nthreads = 2\n'))
+    other = load_profile(write(tmp_path / "other.toml", 'extends = "base"\nruntime = "ncnn"\n'))
+    assert (same.runtime_settings, other.runtime_settings) == ({"spin": False}, {})
 
 
 def test_what_is_known_of_a_boards_hardware() -> None:
