@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from scbp_host.config import RunConfig
@@ -22,8 +22,6 @@ from scbp_host.events import Listener, Progress, StageFinished, StageStarted
 from scbp_host.measuring.session import MeasureSettings
 from scbp_host.profiles import load_profile
 from scbp_host.report import Summary, write_html, write_summary
-from scbp_host.search.base import Limits, Proposal, Purpose, Strategy
-from scbp_host.search.one_shot import OneShotSearch, relative_widths
 from scbp_host.space.ratios import SearchSpace
 from scbp_host.space.seeds import build_seed, load_weights, seed_spec
 from scbp_host.space.survey import require_classifier, survey_seed
@@ -31,12 +29,13 @@ from scbp_host.stages.artifacts import Artifacts
 from scbp_host.stages.binning import acknowledge_superblocks, bin_offline
 from scbp_host.stages.candidates import CandidateTrainer
 from scbp_host.stages.context import RunContext
-from scbp_host.stages.foresight import Foresight, make_foresight
+from scbp_host.stages.foresight import make_foresight
 from scbp_host.stages.hindsight import learned_figures
 from scbp_host.stages.inheritance import Inheritance
 from scbp_host.stages.ledger import Ledger, Payload
 from scbp_host.stages.opening import new_run, resumed_run
-from scbp_host.stages.records import MB, PROPOSE, TRAIN, Standing, rank
+from scbp_host.stages.proposals import Proposals
+from scbp_host.stages.records import TRAIN, Standing, rank
 from scbp_host.stages.reference import Reference
 from scbp_host.stages.round import TrainingRound
 from scbp_host.stages.seed import trained_seed
@@ -146,22 +145,18 @@ class _Loop:
             self._measure_seed(trainings)
             foresight = make_foresight(self._context, self._seed, self._pool, module, inheritance)
             foresight.prepare()
+        proposals = Proposals(self._context, self._space, self._pool, foresight, self._standing)
         for number in range(1, self._context.config.rounds + 1):
-            self._round(number, trainings, foresight)
+            self._round(number, trainings, proposals)
         with self._stage("test"):
             self._report_test(trainings)
 
-    def _round(self, number: int, trainings: Trainings, foresight: Foresight) -> None:
-        if number == 1:
-            with self._stage("measure"):
-                spread = self._propose(number, Purpose.MEASURE, self._context.config.measure, foresight)
-                self._structures.measure(spread, "spread", "measure a spread of the space, untrained")
-        chosen = self._propose(number, Purpose.TRAIN, self._context.config.train, foresight)
+    def _round(self, number: int, trainings: Trainings, proposals: Proposals) -> None:
         with self._stage("measure"):
-            measured = self._structures.measure(
-                chosen, f"round-{number}", f"round {number}: measure what is to be trained"
-            )
-        worth = [own for own in chosen if not isinstance(measured[own.structure_id], Failure)]
+            if number == 1:
+                spread = proposals.spread(number)
+                self._structures.measure(spread, "spread", "measure a spread of the space, untrained")
+            worth = proposals.measured_for_training(number, self._structures.measure)
         known = self._standing().candidates
         latencies = {own.candidate.structure_id: own.measurement.ratio.value for own in known if own.measurement}
         with self._stage("train"):
@@ -182,31 +177,6 @@ class _Loop:
             if isinstance(outcome, Failure):
                 raise UsageError(f"the seed cannot be measured: {outcome.message}", outcome.hint)
         listen(Progress("verify", 3))
-
-    def _propose(self, number: int, purpose: Purpose, count: int, foresight: Foresight) -> list[Candidate]:
-        def compute() -> Payload:
-            if purpose is Purpose.TRAIN:
-                foresight.refine(lambda more: self._strategy(foresight).propose(purpose, more).candidates, count)
-            return _proposal_payload(number, self._strategy(foresight).propose(purpose, count))
-
-        payload = self._context.ledger.must(PROPOSE, f"round-{number}-{purpose}", compute)
-        return [Candidate.from_json(data) for data in payload["candidates"]]
-
-    def _strategy(self, foresight: Foresight) -> Strategy:
-        """Return the search with everything observed so far; a resumed run comes to the same."""
-        standing = self._standing()
-        superblocks = [{group.name: group.channels for group in block.groups} for block in self._space.superblocks]
-        widths = relative_widths(self._pool, superblocks)
-        strategy = OneShotSearch(
-            self._pool,
-            widths,
-            foresight.prior(widths),
-            _limits(self._context.config, standing),
-            standing.seed.val_top1 or 0.0,
-            self._context.config.random_seed,
-        )
-        strategy.observe([standing.observation(known) for known in standing.candidates])
-        return strategy
 
     def _verify(self, number: int, trained: Sequence[tuple[Candidate, Payload]], trainings: Trainings) -> None:
         listen = self._context.listen
@@ -269,31 +239,6 @@ def _conclude(context: RunContext, store: Store) -> RunResult:
     write_html(summary, context.artifacts.folder / REPORT_FILE)
     store.finish_run(run_id, RunStatus.FINISHED)
     return RunResult(context.artifacts.folder, summary)
-
-
-def _proposal_payload(number: int, proposal: Proposal) -> Payload:
-    model = None
-    if proposal.model is not None:
-        model = asdict(proposal.model)
-        model["interval_coverage"] = model.pop("coverage")
-        model["reference_weight"] = proposal.reference_weight
-    return {
-        "round": number,
-        "candidates": [candidate.to_json() for candidate in proposal.candidates],
-        "plausible": proposal.plausible,
-        "dropped": proposal.dropped,
-        "model": model,
-    }
-
-
-def _limits(config: RunConfig, standing: Standing) -> Limits:
-    """Translate the budgets into the search's terms."""
-    drop, seed_top1 = config.accuracy_drop_points, standing.seed.val_top1
-    return Limits(
-        None if config.latency_budget is None else config.latency_budget * 1e6 / standing.seed_p50_ns,
-        None if config.memory_budget is None else config.memory_budget * MB,
-        None if drop is None or seed_top1 is None else seed_top1 - drop / 100,
-    )
 
 
 def _name(candidate: Candidate) -> str:

@@ -60,6 +60,15 @@ class Limits:
     peak_rss_bytes: float | None = None
     min_val_top1: float | None = None
 
+    def exceeded_by(self, observation: Observation) -> bool:
+        """Return whether a measurement shows more latency or memory than allowed.
+
+        Latency counts by its upper bound, as in the ranking; what is not measured exceeds nothing.
+        """
+        latency, memory = observation.latency_ratio, observation.peak_rss_bytes
+        too_slow = self.latency_ratio is not None and latency is not None and latency.high > self.latency_ratio
+        return too_slow or (self.peak_rss_bytes is not None and memory is not None and memory > self.peak_rss_bytes)
+
 
 @dataclass(frozen=True)
 class Proposal:

@@ -220,7 +220,10 @@ class OneShotSearch:
 
     def _untried(self, row: int) -> bool:
         seen = self._seen.get(row)
-        return seen is None or (seen.val_top1 is None and not seen.failed and not seen.halved)
+        if seen is None:
+            return True
+        # What is measured to be too slow would not be ranked either.
+        return seen.val_top1 is None and not seen.failed and not seen.halved and not self._limits.exceeded_by(seen)
 
 
 def relative_widths(pool: Sequence[Candidate], superblocks: Sequence[Mapping[str, int]]) -> Array:

@@ -200,9 +200,15 @@ class Standing:
 
     def objectives(self, known: Known) -> Objectives | None:
         """Return what a candidate competes on; None unless it was trained and measured to the end."""
-        measurement, latency, top1 = known.measurement, self.latency_ms(known), known.val_top1
-        size = known.figure("onnx_bytes")
-        if measurement is None or latency is None or top1 is None or size is None:
+        return None if known.val_top1 is None else self._objectives(known, known.val_top1)
+
+    def untrained(self, known: Known) -> Objectives | None:
+        """Return what is known of a structure as if it were exactly as accurate as it has to be."""
+        return self._objectives(known, 1.0)
+
+    def _objectives(self, known: Known, top1: float) -> Objectives | None:
+        measurement, latency, size = known.measurement, self.latency_ms(known), known.figure("onnx_bytes")
+        if measurement is None or latency is None or size is None:
             return None
         return Objectives(top1, latency, measurement.peak_rss_bytes / MB, size)
 
@@ -232,7 +238,7 @@ def rank(standing: Standing, budgets: Budgets) -> Ranking:
     entries = [(known, standing.objectives(known)) for known in standing.candidates]
     contenders = [(known, point) for known, point in entries if point is not None]
     points = [point for _, point in contenders]
-    verdict: Verdict = choose_best(points, seed.top1, budgets)
+    verdict = choose_best(points, seed.top1, budgets) if points else Verdict(None, _nothing_trained(standing, budgets))
     front = pareto_front([seed, *points])
     everyone = [standing.seed, *(known for known, _ in contenders)]
     return Ranking(
@@ -241,6 +247,15 @@ def rank(standing: Standing, budgets: Budgets) -> Ranking:
         frozenset(own.candidate.structure_id for own, on_front in zip(everyone, front, strict=True) if on_front),
         {known.candidate.structure_id: not misses(point, seed.top1, budgets) for known, point in contenders},
     )
+
+
+def _nothing_trained(standing: Standing, budgets: Budgets) -> str:
+    """Say what was nearest to the budgets of latency and memory, if that is why nothing was trained."""
+    missed = [misses(point, point.top1, budgets) for own in standing.candidates if (point := standing.untrained(own))]
+    if not missed or not all(missed):
+        return "no candidate was trained, exported and measured to the end"
+    nearest = min(missed, key=lambda own: own[0].excess)
+    return f"nothing meets the budgets, so nothing was trained; the nearest miss: {nearest[0].text}"
 
 
 def rung_subject(structure_id: str, epochs: int) -> str:

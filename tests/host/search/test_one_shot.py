@@ -214,7 +214,7 @@ def test_with_a_latency_budget_the_gain_is_in_accuracy():
     assert all(own.ratios[2] == 1.0 and latency(own) <= 1.01 * limit for own in proposed)
 
 
-def test_with_a_latency_budget_the_likely_in_time_come_first():
+def test_what_is_measured_to_be_too_slow_is_not_trained():
     limit = 0.6
     own = search(Limits(latency_ratio=limit))
     fast, slow = (0.75, 1.0, 1.0), (1.0, 0.75, 1.0)  # as accurate as each other, by what was trained
@@ -222,7 +222,7 @@ def test_with_a_latency_budget_the_likely_in_time_come_first():
     own.observe([seen(candidate, unsure[candidate.ratios], 1, 1) for candidate in POOL if candidate.ratios in unsure])
     others = [candidate for candidate in POOL if candidate.ratios not in unsure]
     own.observe([observed(candidate, val_top1=accuracy_by_last_block(candidate)) for candidate in others])
-    assert [own.ratios for own in own.propose(Purpose.TRAIN, 2).candidates] == [fast, slow]
+    assert [own.ratios for own in own.propose(Purpose.TRAIN, 2).candidates] == [fast]
 
 
 def test_the_same_observations_and_seed_give_the_same_proposals_in_any_order():
