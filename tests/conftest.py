@@ -16,6 +16,7 @@ import venv
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import hypothesis
@@ -23,6 +24,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from rtx import rtx_bindings
 
 _START_S = 20.0
 
@@ -256,6 +258,12 @@ def make_board(tmp_path: Path) -> Callable[..., str]:
         return str(tmp_path / name)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def rtx() -> ModuleType:
+    """TensorRT-RTX's real bindings: its builder and parser run without a GPU."""
+    return rtx_bindings()
 
 
 @pytest.fixture(scope="session")
