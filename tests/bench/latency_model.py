@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from scbp_host.latency.additive import AdditiveModel
+from scbp_host.latency.additive import AdditiveModel, size_features
 from scbp_host.latency.pairing import PairedLatencies, fit_paired
 from scbp_host.search.one_shot import relative_widths
 from scbp_host.stages.records import Standing
@@ -52,8 +52,9 @@ def judge(store: Store, run_id: str) -> dict[str, Any]:
         np.asarray([own.latency_p10_ns for own in seen], dtype=np.float64),
         np.asarray([own.reference_p10_ns for own in seen], dtype=np.float64),
     )
-    model, weight = fit_paired(widths, latencies, sizes / sizes.max())
-    plain = AdditiveModel.fit(widths, ratios, sizes=sizes / sizes.max())
+    features = size_features(AdditiveModel().fit(widths, sizes), float(sizes.max()))
+    model, weight = fit_paired(lambda: AdditiveModel(features), widths, latencies)
+    plain = AdditiveModel(features).fit(widths, ratios)
     return {
         "random_seed": store.run(run_id).config["config"]["random_seed"],
         "model": asdict(model.leave_one_out()),

@@ -13,12 +13,13 @@ The ranking uses paired p50 ratios. To learn how latency follows from structure,
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scbp_host.latency.additive import AdditiveModel
+from scbp_host.latency.base import FigureModel
 
 Array = NDArray[np.float64]
 
@@ -47,13 +48,13 @@ class PairedLatencies:
         return scaled
 
 
-def fit_paired(widths: Array, latencies: PairedLatencies, sizes: Array | None = None) -> tuple[AdditiveModel, float]:
-    """Fit the model at every weight; return the one that leave-one-out finds best, with its weight.
+def fit_paired(make: Callable[[], FigureModel], widths: Array, latencies: PairedLatencies) -> tuple[FigureModel, float]:
+    """Fit a model at every weight; return the one that leave-one-out finds best, with its weight.
 
     Args:
+        make: makes a model that is not fitted yet.
         widths: ``(n, n_superblocks)`` relative widths.
         latencies: of the same structures.
-        sizes: ``(n,)`` relative sizes; see :meth:`AdditiveModel.fit`.
     """
-    fits = [(AdditiveModel.fit(widths, latencies.relative(weight), sizes=sizes), weight) for weight in WEIGHTS]
+    fits = [(make().fit(widths, latencies.relative(weight)), weight) for weight in WEIGHTS]
     return min(fits, key=lambda fitted: fitted[0].squared_error)

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from scbp_host.domain.candidate import Candidate
 from scbp_host.domain.measurement import Interval
-from scbp_host.latency.additive import LeaveOneOut
+from scbp_host.latency.base import LeaveOneOut
 
 
 class Purpose(StrEnum):

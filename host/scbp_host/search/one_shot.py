@@ -12,8 +12,9 @@ from scipy import stats
 
 from scbp_host.domain.candidate import Candidate
 from scbp_host.domain.measurement import Interval
-from scbp_host.latency.additive import AdditiveModel
+from scbp_host.latency.additive import AdditiveModel, size_features
 from scbp_host.latency.pairing import PairedLatencies, fit_paired
+from scbp_host.measuring.paired import CONFIDENCE
 from scbp_host.search.accuracy import AccuracyPrior
 from scbp_host.search.base import Limits, Observation, Proposal, Purpose
 from scbp_host.search.design import maximin
@@ -96,19 +97,21 @@ class OneShotSearch:
         measured = [row for row, seen in self._seen.items() if seen.latency_ratio is not None]
         if len(measured) < 2:
             return Proposal((), 0, 0)
-        onnx_bytes = self._complete({row: float(_known(self._seen[row].onnx_bytes)) for row in measured})
-        sizes = np.asarray([size.value for size in onnx_bytes])
-        relative = sizes / sizes.max()
+        sizes = AdditiveModel().fit(
+            self._widths[measured], np.asarray([float(_known(self._seen[row].onnx_bytes)) for row in measured])
+        )
+        onnx_bytes = sizes.predict(self._widths).mean
+        features = size_features(sizes, float(onnx_bytes.max()))
         model, weight = fit_paired(
+            lambda: AdditiveModel(features),
             self._widths[measured],
             PairedLatencies(
                 np.asarray([_known(self._seen[row].latency_ratio).value for row in measured]),
                 np.asarray([_known(self._seen[row].latency_p10_ns) for row in measured]),
                 np.asarray([_known(self._seen[row].reference_p10_ns) for row in measured]),
             ),
-            relative[measured],
         )
-        forecast = self._forecast(model.predict(self._widths, relative), sizes, measured)
+        forecast = self._forecast(model.predict(self._widths, CONFIDENCE).intervals(), onnx_bytes, measured)
         plausible = self._plausible(forecast)
         untried = [row for row in plausible if self._untried(row)]
         # A training is worth its minutes for what is surely faster, as long as there is such.
@@ -122,17 +125,18 @@ class OneShotSearch:
         candidates = tuple(self._pool[row] for row in chosen)
         return Proposal(candidates, len(plausible), dropped, model.leave_one_out(), weight)
 
-    def _forecast(self, latency: list[Interval], sizes: Array, measured: Sequence[int]) -> _Forecast:
+    def _forecast(self, latency: list[Interval], onnx_bytes: Array, measured: Sequence[int]) -> _Forecast:
         for row in measured:
+            onnx_bytes[row] = _known(self._seen[row].onnx_bytes)
             latency[row] = _known(self._seen[row].latency_ratio)
         memory = self._complete({row: float(_known(self._seen[row].peak_rss_bytes)) for row in measured})
         accuracy, std = self._accuracy()
-        return _Forecast(latency, memory, sizes, accuracy, std)
+        return _Forecast(latency, memory, onnx_bytes, accuracy, std)
 
     def _complete(self, exact: Mapping[int, float]) -> list[Interval]:
         """Predict for every structure a figure that is known exactly for some."""
         values = np.asarray(list(exact.values()), dtype=np.float64)
-        intervals = AdditiveModel.fit(self._widths[list(exact)], values).predict(self._widths)
+        intervals = AdditiveModel().fit(self._widths[list(exact)], values).predict(self._widths, CONFIDENCE).intervals()
         for row, value in exact.items():
             intervals[row] = Interval(value, value, value)
         return intervals
@@ -211,8 +215,7 @@ class OneShotSearch:
         value, low, high = (
             np.asarray([getattr(own, name) for own in forecast.latency]) for name in ("value", "low", "high")
         )
-        # Intervals are of 95 %, 1.96 deviations to each side.
-        std = np.maximum((high - low) / (2 * stats.norm.ppf(0.975)), 1e-9)
+        std = np.maximum((high - low) / (2 * stats.norm.ppf(0.5 + CONFIDENCE / 2)), 1e-9)
         return np.asarray(stats.norm.cdf((_known(self._limits.latency_ratio) - value) / std))
 
     def _trained_rows(self) -> list[int]:

@@ -66,7 +66,7 @@ class _Lesson:
         measured = [(known, _figure(standing, known, name)) for known in (standing.seed, *standing.candidates)]
         values = {known.candidate: value for known, value in measured if value is not None}
         groups = [{group.name: group.channels for group in block.groups} for block in superblocks]
-        self._model = AdditiveModel.fit(relative_widths(list(values), groups), np.asarray(list(values.values())))
+        self._model = AdditiveModel().fit(relative_widths(list(values), groups), np.asarray(list(values.values())))
         kept = {known: dict(known.widths) for known in values}
         self._measured = {
             tuple(tuple(kept[own][name] for name in block) for block in groups): value for own, value in values.items()
@@ -76,7 +76,7 @@ class _Lesson:
         if widths in self._measured:
             return self._measured[widths]
         relative = [[sum(own) / full for own, full in zip(widths, self._channels, strict=True)]]
-        return self._model.predict(np.asarray(relative))[0].value
+        return float(self._model.predict(np.asarray(relative)).mean[0])
 
 
 def _figure(standing: Standing, known: Known, name: str) -> float | None:
