@@ -10,7 +10,7 @@ from typing import Any, Dict
 import scbp_agent
 from scbp_agent import conditions, identity, memory, wire
 from scbp_agent.probing import Source
-from scbp_agent.runtimes import advice, base
+from scbp_agent.runtimes import base
 from scbp_agent.worker import Supervisor, archive_path
 
 # Importing a runtime for the first time from a slow SD card takes its time.
@@ -25,7 +25,7 @@ def hello_result(workdir: str) -> Dict[str, Any]:
         **_board(source),
         disk_free_bytes=shutil.disk_usage(workdir).free,
         conditions=conditions.read_conditions(),
-        **probe_runtimes(source),
+        **probe_runtimes(),
     )
 
 
@@ -63,17 +63,29 @@ def _agent_sha256() -> str:
         return hashlib.sha256(archive.read()).hexdigest()
 
 
-def probe_runtimes(source: Source) -> Dict[str, Dict[str, Any]]:
-    """Return ``runtimes`` {name: version}, ``max_opset`` {name: ONNX opset} and ``missing`` {name: why, how to get it}.
+def probe_runtimes() -> Dict[str, Dict[str, Any]]:
+    """Return what this board's runtimes are, by their names.
 
-    A runtime is imported in a worker: some take hundreds of MB, and a wrong build kills its process.
+    ``runtimes`` holds versions, ``max_opset`` the newest ONNX opset, ``runtime_capabilities`` what else a runtime says
+    of itself, and ``missing`` why one cannot be used, and how to get it.
     """
-    runtimes, opsets, missing = {}, {}, advice.coming(source)
+    found: Dict[str, Dict[str, Any]] = {"runtimes": {}, "max_opset": {}, "runtime_capabilities": {}, "missing": {}}
     for name in base.RUNTIMES:
         try:
-            # A supervisor of its own: closing the session must not make a runtime look missing.
-            found = Supervisor().run("probe", {"runtime": name}, _PROBE_DEADLINE_S)
-            runtimes[name], opsets[name] = str(found["version"]), found["max_opset"]
+            told = _probe(name)
         except wire.AgentFailure as failure:
-            missing[name] = "; ".join(part for part in (failure.message, failure.hint) if part)
-    return {"runtimes": runtimes, "max_opset": opsets, "missing": missing}
+            found["missing"][name] = "; ".join(part for part in (failure.message, failure.hint) if part)
+            continue
+        found["runtimes"][name], found["max_opset"][name] = str(told["version"]), told["max_opset"]
+        found["runtime_capabilities"][name] = told["capabilities"]
+    return found
+
+
+def _probe(name: str) -> Dict[str, Any]:
+    """Import a runtime in a worker: some take hundreds of MB, and a wrong build kills its process."""
+    runtime = base.load(name)
+    if not any(importlib.util.find_spec(library) for library in runtime.LIBRARIES):
+        # Nothing to import: this says so, and what to install, without a process for it.
+        runtime.version()
+    # A supervisor of its own: closing the session must not make a runtime look missing.
+    return Supervisor().run("probe", {"runtime": name}, _PROBE_DEADLINE_S)

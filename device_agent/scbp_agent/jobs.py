@@ -43,7 +43,8 @@ def _reply(request: Dict[str, Any]) -> Dict[str, Any]:
 
 def _probe(job: Dict[str, Any]) -> Dict[str, Any]:
     runtime = base.load(job["runtime"])
-    return {"version": runtime.version(), "max_opset": runtime.max_opset()}
+    told = {"version": runtime.version(), "max_opset": runtime.max_opset()}
+    return dict(told, capabilities=runtime.capabilities() if hasattr(runtime, "capabilities") else {})
 
 
 def _paired(job: Dict[str, Any]) -> wire.PairedResult:

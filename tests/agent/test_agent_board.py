@@ -316,12 +316,10 @@ def test_missing_packages_come_with_the_command_for_this_python(monkeypatch):
     )
 
 
-def test_what_is_coming_says_what_this_board_has_of_it(make_board, monkeypatch):
+def test_how_to_get_tensorrt_depends_on_the_board(make_board):
     nano, pi = Source(make_board("jetson-nano")), Source(make_board("raspberry-pi-4"))
-    assert "sudo apt-get install nvidia-jetpack" in advice.coming(nano)["tensorrt"]
-    assert "needs an NVIDIA GPU" in advice.coming(pi)["tensorrt"]
-    monkeypatch.setattr(advice.identity, "libraries", lambda: {"tensorrt": "8.2.1.8"})
-    assert "8.2.1.8" in advice.coming(nano)["tensorrt"]
+    assert "sudo apt-get install nvidia-jetpack" in advice.tensorrt_hint(nano, "tensorrt")
+    assert "needs an NVIDIA GPU" in advice.tensorrt_hint(pi, "tensorrt")
 
 
 def test_libraries_are_found_by_their_metadata_without_being_imported(tmp_path, monkeypatch):

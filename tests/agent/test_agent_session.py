@@ -15,7 +15,10 @@ def test_hello_tells_what_the_board_is_and_has(agent, agent_pyz):
     assert hello["agent_sha256"] == hashlib.sha256(agent_pyz.read_bytes()).hexdigest()
     assert hello["python"] == ".".join(str(part) for part in sys.version_info[:3])
     assert set(hello["runtimes"]) == {"onnxruntime"}
-    assert "later release" in hello["missing"]["tensorrt"]
+    assert hello["runtime_capabilities"] == {"onnxruntime": {}}
+    for name in ("tensorrt", "tensorrt-rtx"):
+        assert f"{name} cannot be imported" in hello["missing"][name]
+        assert "NVIDIA GPU" in hello["missing"][name]
     assert hello["board"]
     assert hello["os_release"]
     assert 0 < hello["memory_available_bytes"] < hello["memory_total_bytes"]

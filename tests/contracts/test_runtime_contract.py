@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from tensorrt_standin import VERSIONS, install
 
 from scbp_agent import wire
 from scbp_agent.runtimes import base
@@ -23,6 +26,9 @@ class Case:
     name: str
     write: Callable[[bytes, Path], tuple[str, dict[str, str]]]
     profiles: bool = True
+    # Puts in place what this machine lacks.
+    stand_in: Callable[[pytest.MonkeyPatch], object] = lambda patch: None
+    variant: str = ""
 
 
 def write_onnx(content: bytes, folder: Path) -> tuple[str, dict[str, str]]:
@@ -30,7 +36,16 @@ def write_onnx(content: bytes, folder: Path) -> tuple[str, dict[str, str]]:
     return "onnx", {"model": str(folder / "model.onnx")}
 
 
-CASES = [Case("onnxruntime", write_onnx)]
+def tensorrt_case(generation: str, cuda: str) -> Case:
+    """TensorRT over stand-ins: its code is real, the library and the GPU are not."""
+    name = "tensorrt-rtx" if generation == "rtx" else "tensorrt"
+    return Case(name, write_onnx, stand_in=partial(install, generation=generation, cuda=cuda), variant=generation)
+
+
+CASES = [
+    Case("onnxruntime", write_onnx),
+    *(tensorrt_case(own, cuda) for own, cuda in zip(VERSIONS, cycle(["pycuda", "cuda-python"]))),
+]
 
 
 @dataclass(frozen=True)
@@ -53,8 +68,11 @@ class Subject:
         return base.open_model(prepared.format, prepared.paths, self.options())
 
 
-@pytest.fixture(params=CASES, ids=lambda case: case.name)
-def subject(request: pytest.FixtureRequest, tmp_path: Path, make_onnx: MakeOnnx) -> Subject:
+@pytest.fixture(params=CASES, ids=lambda case: f"{case.name} {case.variant}".strip())
+def subject(
+    request: pytest.FixtureRequest, tmp_path: Path, make_onnx: MakeOnnx, monkeypatch: pytest.MonkeyPatch
+) -> Subject:
+    request.param.stand_in(monkeypatch)
     form, paths = request.param.write(make_onnx(8), tmp_path)
     return Subject(request.param, form, paths, str(tmp_path / "engines"))
 

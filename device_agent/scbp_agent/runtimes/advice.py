@@ -3,28 +3,21 @@
 import os
 import sys
 import sysconfig
-from typing import Dict
 
 from scbp_agent import identity
 from scbp_agent.probing import Source
 
-# Names people ask for before their time.
-COMING = {"tensorrt": "comes with a later release of scbp"}
 
-
-def coming(source: Source) -> Dict[str, str]:
-    """Return why each runtime of COMING cannot be used here, and whether its library is here already."""
-    return {name: "%s; %s" % (reason, _tensorrt(source)) for name, reason in COMING.items()}
-
-
-def _tensorrt(source: Source) -> str:
-    version = identity.libraries().get("tensorrt")
-    if version:
-        return "its library is here: %s" % version
+def tensorrt_hint(source: Source, name: str) -> str:
+    """Return how this board gets TensorRT, or TensorRT-RTX (``tensorrt-rtx``)."""
+    if name == "tensorrt-rtx":
+        # Without --no-deps pip would fetch a package that downloads from elsewhere.
+        wheels = ("--no-deps", "tensorrt-rtx-cu12-bindings", "tensorrt-rtx-cu12-libs")
+        return "on a PC with an NVIDIA GPU of the RTX kind: " + pip_hint(*wheels)
     if identity.l4t(source):
         # JetPack's own packages; the bindings are for the system's Python alone.
-        return "its library is not here either: sudo apt-get install nvidia-jetpack python3-libnvinfer"
-    return "its library needs an NVIDIA GPU"
+        return "sudo apt-get install nvidia-jetpack python3-libnvinfer, and the system's Python as the profile's"
+    return "TensorRT needs an NVIDIA GPU; on a PC with one: " + pip_hint("tensorrt")
 
 
 def pip_hint(*packages: str) -> str:

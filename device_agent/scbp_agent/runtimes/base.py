@@ -2,10 +2,12 @@
 
 A new runtime is one module, and one line in RUNTIMES. The module has
 
+- ``LIBRARIES``: the modules it imports, of which one must be there;
 - ``SETTINGS``: what its ``options.settings`` may hold (:mod:`scbp_agent.runtimes.settings`);
 - ``version()``, ``max_opset()`` and ``open_model(format, paths, options)``;
 - ``open_profiled(format, paths, options, folder)`` where it can tell the time of single nodes;
-- ``prepare(format, paths, options, cache_folder)`` where a model must be built before it can be loaded.
+- ``prepare(format, paths, options, cache_folder)`` where a model must be built before it can be loaded;
+- ``capabilities()`` where ``hello`` should tell more of it than its version.
 """
 
 import importlib
@@ -15,7 +17,11 @@ from scbp_agent import wire
 from scbp_agent.runtimes import advice, settings
 
 # Name -> module. Plain strings: listing must not import what may take seconds and hundreds of MB.
-RUNTIMES = {"onnxruntime": "scbp_agent.runtimes.onnxruntime"}
+RUNTIMES = {
+    "onnxruntime": "scbp_agent.runtimes.onnxruntime",
+    "tensorrt": "scbp_agent.runtimes.tensorrt",
+    "tensorrt-rtx": "scbp_agent.runtimes.tensorrt_rtx",
+}
 
 
 Prepared = NamedTuple(
@@ -88,9 +94,6 @@ def require(name: str) -> str:
     if name in RUNTIMES:
         return RUNTIMES[name]
     known = ", ".join(sorted(RUNTIMES))
-    if name in advice.COMING:
-        message = "runtime %r %s; this agent has: %s" % (name, advice.COMING[name], known)
-        raise wire.AgentFailure(wire.CAPABILITY_MISSING, message)
     raise wire.AgentFailure(wire.CAPABILITY_MISSING, "no runtime %r; known: %s" % (name, known))
 
 

@@ -11,6 +11,7 @@ from scbp_agent.runtimes import advice, base
 from scbp_agent.runtimes.onnxruntime_profile import node_times
 from scbp_agent.runtimes.settings import Setting
 
+LIBRARIES = ("onnxruntime",)
 SETTINGS: Dict[str, Setting] = {}
 
 # onnxruntime's names of tensor types -> numpy's.
