@@ -110,7 +110,7 @@ class RunConfig(BaseModel):
         seed_epochs: epochs of the seed's training; None takes the recipe's.
         epochs: epochs of a candidate's training; None takes the recipe's.
         accuracy: what accuracy is guessed by before anything is trained: the importance that channels keep, what
-            structures reach by the refit alone, or a slimmable seed, trained for that.
+            structures reach by the refit alone, or a slimmable seed, trained for that; None: see ``accuracy_guess``.
         supernet_epochs: epochs of the slimmable seed's training; None takes the recipe's.
         init: what a candidate's training starts from: the seed's weights, or fresh ones.
         importance: which of the seed's channels a candidate inherits; see ``space/importance.py``.
@@ -145,7 +145,7 @@ class RunConfig(BaseModel):
     rounds: int = Field(2, ge=1)
     seed_epochs: int | None = Field(None, ge=1)
     epochs: int | None = Field(None, ge=1)
-    accuracy: Accuracy = "importance"
+    accuracy: Accuracy | None = None
     supernet_epochs: int | None = Field(None, ge=1)
     init: Init = "inherited"
     importance: Importance = "l1"
@@ -190,6 +190,13 @@ class RunConfig(BaseModel):
         if self.max_accuracy_drop is not None or self.latency_budget or self.memory_budget:
             return self.max_accuracy_drop
         return DEFAULT_ACCURACY_DROP
+
+    @property
+    def accuracy_guess(self) -> Accuracy:
+        """How accuracy is guessed: as set; else by refit where a latency budget makes it count most."""
+        if self.accuracy is not None:
+            return self.accuracy
+        return "refit" if self.latency_budget and self.refits else "importance"
 
     @property
     def refits(self) -> bool:

@@ -57,7 +57,7 @@ def run(
     distill_weight: Annotated[float | None, typer.Option(help="The seed's share of the loss (0.5).")] = None,
     accuracy: Annotated[
         str | None,
-        typer.Option(help="Guess accuracies by importance, refit, or a slimmable seed: supernet (importance)."),
+        typer.Option(help="Guess accuracies by importance, refit, or a slimmable seed: supernet (by the budget)."),
     ] = None,
     supernet_epochs: Annotated[int | None, typer.Option(help="Epochs of the slimmable seed's training.")] = None,
     halving: Annotated[

@@ -77,4 +77,4 @@ def make_foresight(
         "refit": lambda: Refitted(run, seed, pool, inheritance),
         "supernet": lambda: Supernet(run, seed, pool, source, inheritance.scores),
     }
-    return makers[run.config.accuracy]()
+    return makers[run.config.accuracy_guess]()

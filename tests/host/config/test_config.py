@@ -175,3 +175,18 @@ def test_a_run_from_before_a_key_existed_has_its_default():
     assert not RunConfig(measure=8).agrees_with(stored)
     assert not RunConfig(measure=7, binning="macs").agrees_with(stored)
     assert not RunConfig(measure=7).agrees_with({**stored, "a-key-of-another-release": 1})
+
+
+@pytest.mark.parametrize(
+    ("given", "guess"),
+    [
+        ({}, "importance"),
+        ({"latency_budget": "15ms"}, "refit"),
+        ({"latency_budget": "15ms", "refit": False}, "importance"),
+        ({"latency_budget": "15ms", "init": "from-scratch"}, "importance"),
+        ({"latency_budget": "15ms", "accuracy": "importance"}, "importance"),
+        ({"accuracy": "supernet"}, "supernet"),
+    ],
+)
+def test_under_a_latency_budget_accuracy_is_guessed_by_refit_where_weights_are_refitted(given, guess):
+    assert RunConfig(**given).accuracy_guess == guess
