@@ -17,7 +17,7 @@ from scbp_host.latency.pairing import PairedLatencies, fit_paired
 from scbp_host.measuring.paired import CONFIDENCE
 from scbp_host.search.accuracy import AccuracyPrior
 from scbp_host.search.base import Limits, Observation, Proposal, Purpose
-from scbp_host.search.design import maximin
+from scbp_host.search.design import covering, maximin
 
 Array = NDArray[np.float64]
 T = TypeVar("T")
@@ -52,7 +52,7 @@ class OneShotSearch:
         prior: the guesses, and what accuracy is learned from.
         limits: the budgets.
         seed_val_top1: the seed's validation accuracy.
-        random_seed: where the spread begins.
+        random_seed: decides which spread of the space is measured first.
     """
 
     def __init__(
@@ -87,10 +87,7 @@ class OneShotSearch:
         return self._promising(count)
 
     def _spread(self, count: int) -> Proposal:
-        # The whole seed is measured anyway, as the reference; the other end anchors the model.
-        random = np.random.default_rng(self._random_seed)
-        jittered = self._widths + random.uniform(-1e-3, 1e-3, self._widths.shape)
-        rows = maximin(jittered, count, int(np.argmin(jittered.sum(axis=1))))
+        rows = covering(self._widths, count, self._random_seed)
         return Proposal(tuple(self._pool[row] for row in rows if row not in self._seen), len(self._pool), 0)
 
     def _promising(self, count: int) -> Proposal:
@@ -187,7 +184,7 @@ class OneShotSearch:
         score = forecast.accuracy * self._chance_in_time(forecast)
         best = sorted(rows, key=lambda row: (-float(score[row]), row))[: SHORTLIST * count]
         # Neighbours would teach the accuracy model one thing twice.
-        return [best[own] for own in maximin(self._widths[best], count, 0)] if best else []
+        return [best[own] for own in maximin(self._widths[best], count, [0])] if best else []
 
     def _by_gain(self, rows: Sequence[int], forecast: _Forecast, count: int) -> list[int]:
         """Take those with the largest expected gain in speed: the chance to be accurate enough, times the saving.
