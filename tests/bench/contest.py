@@ -16,6 +16,7 @@ from slices import Slice
 
 from scbp_host.device.client import open_device
 from scbp_host.domain.candidate import Candidate
+from scbp_host.domain.device import DeviceProfile
 from scbp_host.domain.measurement import Measurement
 from scbp_host.domain.outcome import Failure
 from scbp_host.export.structure import structure_onnx
@@ -60,6 +61,7 @@ class Judge:
         reference: what everything is measured beside.
         images: to time with.
         workdir: the agent's folder.
+        profile: of the device; None takes this machine's.
     """
 
     def __init__(
@@ -69,10 +71,11 @@ class Judge:
         reference: Candidate,
         images: NDArray[np.float32],
         workdir: Path,
+        profile: DeviceProfile | None = None,
     ) -> None:
         self._ledger, self._slice, self._reference, self._images = ledger, own_slice, reference, images
         self._workdir = workdir
-        self._profile = load_profile("local")
+        self._profile = profile or load_profile("local")
         self._to_close = ExitStack()
         self._session: MeasuringSession | None = None
         self._last: dict[str, bytes] = {}

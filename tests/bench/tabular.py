@@ -1,0 +1,315 @@
+"""A table of a whole space: each of 256 networks measured twice beside one reference, and trained twice.
+
+python tests/bench/tabular.py --table tests/data/tabular/cpu1-fp32-64.json --json docs/bench/tabular.json
+
+The networks are a small ResNet's four superblocks at four ratios each. Latency is measured in two passes over the whole
+space, each in an order of its own: how far the second is from the first is what no predictor can be better than.
+Trainings are one epoch from inherited weights, on images of 32 px; latency is measured at the device's input size.
+`--device` names what is measured on: threads, precision and input size of this machine's ONNX Runtime; accuracies
+belong to the first. What is done is kept, and the table is written as it grows: run it again, in slices with `--only`
+and `--seconds`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from contest import TIMING_IMAGES, Judge
+from slices import Slice, SliceOver, add_common_arguments, machine, open_ledger
+
+from scbp_host.config import RunConfig
+from scbp_host.domain.candidate import Candidate
+from scbp_host.domain.outcome import Failure
+from scbp_host.profiles import load_profile
+from scbp_host.space.derive import derive
+from scbp_host.space.figures import structure_figures
+from scbp_host.space.ratios import SearchSpace
+from scbp_host.space.seeds import Module, build_seed, seed_spec
+from scbp_host.space.superblocks import bin_by_stage
+from scbp_host.stages.artifacts import Artifacts
+from scbp_host.stages.inheritance import Inheritance
+from scbp_host.stages.ledger import Ledger, Payload
+from scbp_host.stages.recipes import candidate_recipe, seed_recipe
+from scbp_host.stages.space import reference_candidate, seed_candidate
+from scbp_host.store import Store
+from scbp_host.tasks.base import Task
+from scbp_host.tasks.datasets import load_task
+from scbp_host.training.distillation import RememberingTeacher
+from scbp_host.training.inference import evaluate
+from scbp_host.training.trainer import train
+
+MODEL, DATA, CLASSES = "small_resnet:factory", "textures", 32
+CHANNEL_STEP = 8
+TRAINING_SHAPE = (3, 32, 32)
+PASSES = 2
+
+
+@dataclass(frozen=True)
+class Device:
+    """What of this machine is measured on."""
+
+    threads: int = 1
+    pixels: int = 64
+
+
+DEVICES = {
+    "cpu1-fp32-64": Device(),
+    "cpu2-fp32-64": Device(threads=2),
+    "cpu1-fp32-128": Device(pixels=128),
+}
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What the table takes."""
+
+    ratios: tuple[float, ...] = (1.0, 0.75, 0.5, 0.25)
+    training_seeds: tuple[int, ...] = (0, 1)
+    seed_epochs: int = 12
+    epochs: int = 1
+
+
+QUICK = Sizes(ratios=(1.0, 0.25), training_seeds=(0,), seed_epochs=1)
+
+
+def space_of(sizes: Sizes, pixels: int) -> SearchSpace:
+    """Return the space at one input size."""
+    spec = seed_spec(MODEL, CLASSES, (3, pixels, pixels))
+    return SearchSpace.uniform(spec, bin_by_stage(spec), sizes.ratios, CHANNEL_STEP)
+
+
+def everyone(space: SearchSpace) -> list[Candidate]:
+    """Return every network of the space, the seed first."""
+    return [seed_candidate(space), *space.derived()]
+
+
+class Latencies:
+    """Measures every network of the space on one device.
+
+    Args:
+        ledger: keeps what is measured.
+        sizes: of the space.
+        device: what is measured on.
+        workdir: the agent's folder.
+        own_slice: says whether there is time.
+    """
+
+    def __init__(self, ledger: Ledger, sizes: Sizes, device: Device, workdir: Path, own_slice: Slice) -> None:
+        self._ledger = ledger
+        self._space = space_of(sizes, device.pixels)
+        reference = reference_candidate(self._space)
+        images = np.random.default_rng(0).normal(size=(TIMING_IMAGES, *reference.seed.input_shape)).astype(np.float32)
+        profile = replace(load_profile("local"), threads=device.threads)
+        self._judge = Judge(ledger, own_slice, reference, images, workdir, profile)
+
+    def go_on(self) -> None:
+        """Measure what is missing, pass by pass; raises SliceOver."""
+        candidates = everyone(self._space)
+        with self._judge:
+            for number in range(PASSES):
+                for row in np.random.default_rng(number).permutation(len(candidates)).tolist():
+                    own = candidates[row]
+                    self._judge.measured(_name(own), partial(derive, own), number)
+
+    def rows(self) -> dict[str, dict[str, Any]]:
+        """Return what is known by now, by name."""
+        known = self._ledger.payloads("measure")
+        return {name: row for own in everyone(self._space) if (row := _measured(known, name := _name(own)))}
+
+
+def _measured(known: Mapping[str, Payload], name: str) -> dict[str, Any]:
+    payloads = [known[own] for own in (f"{name}/{number}" for number in range(PASSES)) if own in known]
+    row: dict[str, Any] = {}
+    for suffix, payload in zip(("", "_again"), payloads, strict=False):
+        blocks = {key: payload[f"{key}_blocks_ns"] for key in ("candidate", "reference")}
+        row[f"latency_ratio{suffix}"], row[f"low{suffix}"], row[f"high{suffix}"] = _rounded(payload["ratio"])
+        for key, samples in blocks.items():
+            row[f"{key}_p10_ns{suffix}"] = round(float(np.quantile(np.concatenate(samples), 0.1)))
+        row.setdefault("peak_rss_bytes", payload["peak_rss_bytes"])
+    return row
+
+
+class Trainings:
+    """Trains every network of the space.
+
+    Args:
+        ledger: keeps what is trained.
+        sizes: of the space and of the trainings.
+        folder: for the seeds.
+        own_slice: says whether there is time.
+    """
+
+    def __init__(self, ledger: Ledger, sizes: Sizes, folder: Path, own_slice: Slice) -> None:
+        self._ledger, self._sizes, self._folder, self._slice = ledger, sizes, folder, own_slice
+        self._space = space_of(sizes, TRAINING_SHAPE[1])
+
+    def go_on(self) -> None:
+        """Train what is missing, seed by seed; raises SliceOver."""
+        for random_seed in self._sizes.training_seeds:
+            own = _OneSeed(self, random_seed)
+            for candidate in self._space.derived():
+                self._ledger.must("train", f"{_name(candidate)}/{random_seed}", partial(own.trained, candidate))
+
+    def rows(self) -> dict[str, dict[str, Any]]:
+        """Return the accuracies known by now, by name."""
+        known = {**self._ledger.payloads("train"), **self._ledger.payloads("seed")}
+        names = (_name(own) for own in everyone(self._space))
+        return {name: row for name in names if (row := self._row(known, name))}
+
+    def _row(self, known: Mapping[str, Payload], name: str) -> dict[str, Any]:
+        found = {seed: known.get(f"{name}/{seed}") for seed in self._sizes.training_seeds}
+        if None in found.values():
+            return {}
+        val, test = ([own[key] for own in found.values() if own] for key in ("val_top1", "test_top1"))
+        return {"top1": round(statistics.mean(test), 5), "val_top1": _rounded(val), "test_top1": _rounded(test)}
+
+    # What one seed's trainings share is made when it is needed: often nothing is left to train.
+
+    @cached_property
+    def task(self) -> Task:
+        """The data."""
+        return load_task(DATA, TRAINING_SHAPE)
+
+    def config(self, random_seed: int) -> RunConfig:
+        """Return what a run would be asked for."""
+        return RunConfig(
+            data=DATA,
+            input_shape=TRAINING_SHAPE,
+            seed_epochs=self._sizes.seed_epochs,
+            epochs=self._sizes.epochs,
+            random_seed=random_seed,
+        )
+
+    def begin(self) -> None:
+        """Go on, or raise SliceOver."""
+        self._slice.begin("train")
+
+    def trained_seed(self, random_seed: int) -> Module:
+        """Return the trained whole network of one random seed."""
+        candidate, artifacts = seed_candidate(self._space), Artifacts(self._folder / str(random_seed))
+
+        def compute() -> Payload | Failure:
+            self.begin()
+            module = build_seed(candidate.seed, random_seed)
+            result = train(module, self.task, seed_recipe(self.config(random_seed)), random_seed)
+            if isinstance(result, Failure):
+                return result
+            figures = {"val_top1": result.val_top1, "test_top1": evaluate(module, self.task.held_out)}
+            return {**figures, "seconds": result.seconds, "weights_sha256": artifacts.save_module(candidate, module)}
+
+        payload = self._ledger.must("seed", f"{_name(candidate)}/{random_seed}", compute)
+        return artifacts.load_module(candidate.structure_id, payload["weights_sha256"])
+
+
+class _OneSeed:
+    """The trainings of one random seed."""
+
+    def __init__(self, trainings: Trainings, random_seed: int) -> None:
+        self._trainings, self._random_seed = trainings, random_seed
+
+    def trained(self, candidate: Candidate) -> Payload | Failure:
+        self._trainings.begin()
+        task, config = self._trainings.task, self._trainings.config(self._random_seed)
+        module = self._inheritance.start(candidate)
+        result = train(module, task, candidate_recipe(config), self._random_seed, self._teacher)
+        if isinstance(result, Failure):
+            return result
+        test_top1 = evaluate(module, task.held_out)
+        return {"val_top1": result.val_top1, "test_top1": test_top1, "seconds": result.seconds}
+
+    @cached_property
+    def _source(self) -> Module:
+        return self._trainings.trained_seed(self._random_seed)
+
+    @cached_property
+    def _inheritance(self) -> Inheritance:
+        spec = seed_spec(MODEL, CLASSES, TRAINING_SHAPE)
+        config = self._trainings.config(self._random_seed)
+        return Inheritance(config, self._trainings.task, spec, self._source)
+
+    @cached_property
+    def _teacher(self) -> RememberingTeacher:
+        return RememberingTeacher(self._source)
+
+
+def table(sizes: Sizes, device: Device, *known: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rows of everything that is known of the networks that are measured."""
+    space = space_of(sizes, device.pixels)
+    figures = structure_figures(space.seed, space.superblocks, CHANNEL_STEP)
+    rows = []
+    for own in everyone(space):
+        found = {key: value for part in known for key, value in part.get(_name(own), {}).items()}
+        if "latency_ratio" in found:
+            counts = {name: int(figures[name](own.ratios)) for name in ("params", "macs")}
+            rows.append({"ratios": list(own.ratios), **counts, **found})
+    return rows
+
+
+def noise(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return how far apart the two passes are: what no predictor can be better than."""
+    both = [own for own in rows if "latency_ratio_again" in own]
+    if not both:
+        return {}
+    apart = np.asarray([abs(own["latency_ratio_again"] / own["latency_ratio"] - 1.0) for own in both])
+    within = {f"within_{limit}_percent": float(np.mean(apart <= limit / 100)) for limit in (5, 10)}
+    return {"measured_twice": len(both), **within, "median_percent": round(100 * float(np.median(apart)), 3)}
+
+
+def main() -> None:
+    """Go on as far as this slice goes, and write the table as it is."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", choices=DEVICES, default=next(iter(DEVICES)), help="what to measure on")
+    parser.add_argument("--table", type=Path, required=True, help="where to write the rows")
+    add_common_arguments(parser, ".bench/tabular")
+    arguments = parser.parse_args()
+    sizes, device, own_slice = QUICK if arguments.quick else Sizes(), DEVICES[arguments.device], Slice.of(arguments)
+    arguments.work.mkdir(parents=True, exist_ok=True)
+    with Store.open(arguments.work / "bench.sqlite") as store:
+        sizes_json = json.loads(json.dumps(asdict(sizes)))
+        measuring = open_ledger(store, arguments.device, {**sizes_json, **asdict(device)})
+        latencies = Latencies(measuring, sizes, device, arguments.work / "agent", own_slice)
+        trainings = Trainings(open_ledger(store, "trainings", sizes_json), sizes, arguments.work, own_slice)
+        for part in (latencies, trainings) if device == Device() else (latencies,):
+            try:
+                part.go_on()
+            except SliceOver as over:
+                print(over, flush=True)
+        rows = table(sizes, device, latencies.rows(), trainings.rows() if device == Device() else {})
+    _write(arguments.table, arguments.json, arguments.device, rows, sizes)
+
+
+def _write(path: Path, summary: Path, device: str, rows: Sequence[Mapping[str, Any]], sizes: Sizes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = ",\n".join(json.dumps(own) for own in rows)
+    path.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
+    found = json.loads(summary.read_text(encoding="utf-8")) if summary.exists() else {}
+    found[device] = {
+        "machine": machine(**asdict(DEVICES[device])),
+        "sizes": asdict(sizes),
+        "rows": len(rows),
+        "trained": sum("top1" in own for own in rows),
+        "second_pass": noise(rows),
+    }
+    summary.parent.mkdir(parents=True, exist_ok=True)
+    summary.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    print(json.dumps(found[device]))
+
+
+def _name(candidate: Candidate) -> str:
+    return "/".join(f"{own:g}" for own in candidate.ratios)
+
+
+def _rounded(values: Iterable[float]) -> list[float]:
+    return [round(own, 5) for own in values]
+
+
+if __name__ == "__main__":
+    main()
