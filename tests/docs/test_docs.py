@@ -17,6 +17,9 @@ from pydantic import BaseModel
 
 from scbp_agent import blobs
 from scbp_agent.runtimes import advice
+from scbp_agent.runtimes.tensorrt import SETTINGS
+from scbp_agent.runtimes.tensorrt_build import MIB, WORKSPACES
+from scbp_agent.runtimes.tensorrt_model import ENQUEUE_BOUND_SHARE, RUNS_TO_JUDGE
 from scbp_host import errors
 from scbp_host.cli.main import app
 from scbp_host.config import DEFAULT_ACCURACY_DROP, RunConfig
@@ -219,6 +222,20 @@ def test_every_key_of_a_profile_is_documented(heading: str, model: type[BaseMode
             assert value == entry.default, key
 
 
+def rows_of_table(page: Path, first_cell: str) -> list[list[str]]:
+    """Return the rows of the only table whose heading begins with ``first_cell``."""
+    _, _, rest = page.read_text(encoding="utf-8").partition(f"\n| {first_cell} |")
+    lines = rest.split("\n\n")[0].splitlines()[2:]
+    assert lines, f"{page.name}: no table of {first_cell!r}"
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def test_every_setting_of_tensorrt_is_documented_with_its_real_default() -> None:
+    stated = {code(key): default for key, default, _ in rows_of_table(DEVICES, "setting")}
+    real = {name: "none" if own.default is None else f"`{json.dumps(own.default)}`" for name, own in SETTINGS.items()}
+    assert stated == real
+
+
 def toml_blocks() -> list[tuple[str, str]]:
     return [(page.name, block) for page in PAGES for block in fences(page, "toml")]
 
@@ -313,6 +330,9 @@ STATED = [
     (DATA, f"{STATISTICS_IMAGES:,} training images"),
     (DEVICES, f"at most {blobs.DEFAULT_LIMIT_BYTES // 1024**3} GiB"),
     (DEVICES, f"At least {blobs.DISK_RESERVE_BYTES // 1024**2} MiB"),
+    (DEVICES, f"from the {RUNS_TO_JUDGE + 1}th run on as a CUDA graph"),
+    (DEVICES, f"more than {ENQUEUE_BOUND_SHARE} of the GPU's time"),
+    (DEVICES, "the largest of {}, {}, {} and {} MiB".format(*(size // MIB for size in WORKSPACES))),
     (DEVICES, f"Images: {TIMING_IMAGES} of the validation split"),
     (ROOT / "docs" / "design.md", f"{RESAMPLES:,} resamples"),
 ]

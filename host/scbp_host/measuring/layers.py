@@ -19,6 +19,9 @@ from scbp_host.domain.outcome import Failure
 # What onnxruntime makes of a name when it fuses a node or changes its layout: "fused /conv/Conv",
 # "/relu/Relu_output_0_nchwc", "/fc/MatMul/MatMulAddFusion", and "_token_7" where the name was taken already.
 _RUNTIME_NAME = re.compile(r"(?:fused )?(?P<name>.*?)(?:/\w*Fusion/?)?(?:_bn)?(?:_nchwc)?(?:_token_\d+)?")
+# What TensorRT makes of them: "/conv/Conv + /relu/Relu", "PWN(/relu/Relu)", "{ForeignNode[/a/Conv.../b/Relu]}", and
+# "Reformatting CopyNode for Input Tensor 0 to /conv/Conv".
+_JOINTS = re.compile(r" \+ |\.\.\.|[\s()\[\]{},]+")
 # The TorchScript exporter numbers the second call of a module: "/relu_1/Relu".
 _CALL_NUMBER = re.compile(r"_\d+(?=\.|$)")
 
@@ -113,7 +116,7 @@ class _Graph:
     def layer_of(self, runtime_name: str) -> str | None:
         """Return the layer of the runtime's node; fused nodes are named after a node or an output of the graph."""
         match = _RUNTIME_NAME.fullmatch(runtime_name)
-        names = (runtime_name, match["name"] if match else "")
+        names = (runtime_name, match["name"] if match else "", *_JOINTS.split(runtime_name))
         nodes = (self._nodes.get(name) or self._makers.get(name) for name in names)
         node = next((own for own in nodes if own is not None), None)
         return None if node is None else self._nearest_layer(node)

@@ -103,6 +103,10 @@ def charge(*nodes: tuple[str, int]) -> tuple[dict[str, int], float]:
         ("/Add", "twice"),
         ("/head/Gemm/MatMulAddFusion", "head"),
         ("/ReduceMean", "twice"),
+        ("/body/body.1/body.1.0/Conv + /body/body.1/body.1.1/Relu", "body.1.0"),
+        ("PWN(/body/body.1/body.1.1/Relu)", "body.1.0"),
+        ("Reformatting CopyNode for Input Tensor 0 to /head/Gemm", "head"),
+        ("{ForeignNode[/body/body.0/Conv.../ReduceMean]}", "body.0"),
     ],
 )
 def test_the_runtimes_names_are_understood(name: str, layer: str) -> None:
