@@ -174,7 +174,6 @@ def pycuda_modules(gpu: Gpu, *, shares_primary_context: bool = True, present: bo
         "pagelocked_empty": lambda shape, dtype: np.empty(shape, dtype),
         "memcpy_htod_async": htod,
         "memcpy_dtoh_async": dtoh,
-        "mem_get_info": lambda: (gpu.limit_bytes, 4 << 30),
     }.items():
         setattr(driver, name, value)
     return {"pycuda": package, "pycuda.driver": driver}
@@ -244,7 +243,6 @@ def cuda_python_modules(gpu: Gpu) -> dict[str, ModuleType]:
         "cudaMallocHost": allocate,
         "cudaFree": free,
         "cudaFreeHost": free,
-        "cudaMemGetInfo": lambda: (CudaError.cudaSuccess, gpu.limit_bytes, 8 << 30),
         "cudaStreamCreate": lambda: (CudaError.cudaSuccess, gpu.new_stream()),
         "cudaStreamDestroy": lambda stream: (CudaError.cudaSuccess,),
         "cudaStreamSynchronize": lambda stream: (CudaError.cudaSuccess,),

@@ -49,6 +49,8 @@ class Standin(ModuleType):
         refuses: given the configuration's state, the log line of a build that fails, or None.
         build_lines: what a build that succeeds writes to the log.
         fast: the precisions that the GPU is fast in.
+        plugins_for: the loggers that the plugins were registered with.
+        executed: by which members engines were executed.
         configs: the state of every configuration that something was built with.
         max_opset: of the parser.
     """
@@ -63,6 +65,7 @@ class Standin(ModuleType):
         self.refuses: Callable[[dict[str, Any]], str | None] = lambda state: None
         self.build_lines: list[str] = []
         self.fast = {"fp16", "int8"}
+        self.executed: set[str] = set()
         self.configs: list[dict[str, Any]] = []
         self.max_opset = 13
         self.needs_explicit_batch = float(generation.replace("rtx", "99")) < 10
@@ -71,8 +74,14 @@ class Standin(ModuleType):
         if generation == "rtx":
             self.ComputeCapability = enum.Enum("ComputeCapability", ["SM75", "SM80", "SM86", "SM89", "SM120", "SM121"])
         self.ILogger, self.IProfiler = Bound, Bound
+        self.plugins_for: list[Any] = []
         for name, behaviour in _BEHAVIOURS.items():
             setattr(self, name, self._class(name, behaviour))
+
+    def init_libnvinfer_plugins(self, logger: Any, namespace: str) -> bool:
+        """In every version; python/src/infer/pyPlugin.cpp."""
+        self.plugins_for.append(logger)
+        return True
 
     def exists(self, owner: str, member: str) -> bool:
         return self.generation in self._states(owner, member)
@@ -437,10 +446,12 @@ class _Context:
         return True
 
     def execute_async_v3(self, stream_handle: int) -> bool:
+        self._module.executed.add("execute_async_v3")
         self._module.gpu.submit(stream_handle, lambda: self._run(dict(self._addresses)))
         return True
 
     def execute_async_v2(self, bindings: list[int], stream_handle: int) -> bool:
+        self._module.executed.add("execute_async_v2")
         addresses = dict(zip(self._engine.names, bindings, strict=True))
         self._module.gpu.submit(stream_handle, lambda: self._run(addresses))
         return True

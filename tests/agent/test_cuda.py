@@ -106,11 +106,12 @@ def test_an_error_code_is_never_taken_for_a_result(monkeypatch):
 
 
 def test_a_capture_that_fails_leaves_the_stream_usable(monkeypatch):
-    install(monkeypatch, "10.3", cuda="cuda-python")
+    gpu = install(monkeypatch, "10.3", cuda="cuda-python").gpu
     stream = cuda.open_device().stream()
     with pytest.raises(ZeroDivisionError):
         stream.capture(lambda: 1 // 0)
     first, second = stream.event(), stream.event()
     stream.mark(first)
+    gpu.spend(7_000)
     stream.mark(second)
-    assert stream.elapsed_ns(first, second) == 0
+    assert stream.elapsed_ns(first, second) == 7_000

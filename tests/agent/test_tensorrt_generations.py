@@ -71,6 +71,8 @@ def test_the_whole_way_uses_nothing_that_is_removed_or_deprecated(make, generati
     # 8.0 has no inspector to tell what a layer is.
     kind = "TensorRT" if generation == "8.0" else "kgen"
     assert {(node.op_type, node.latency_ns) for node in nodes} == {(kind, 50_000_000 // len(nodes))}
+    assert board.module.executed == {"execute_async_v2" if generation in ("8.0", "8.2") else "execute_async_v3"}
+    assert len(board.module.plugins_for) == (generation != "rtx"), "plugins are registered once a process"
     assert board.module.deprecated_uses == []
     assert board.module.gpu.memory == {}, "device memory was not given back"
 

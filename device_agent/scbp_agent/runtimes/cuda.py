@@ -47,10 +47,6 @@ class Device(object):
         """Return device memory; ``int()`` of it is its address, and it is freed with the object."""
         raise NotImplementedError
 
-    def memory_free_bytes(self) -> int:
-        """Return what the driver calls free; on a Jetson this leaves out what could be reclaimed."""
-        raise NotImplementedError
-
 
 class Stream(object):
     """A queue of work on the device, with events to time it.
@@ -144,9 +140,6 @@ class _PyCuda(Device):
     def allocate(self, size_bytes: int) -> Any:
         return self._sized(lambda: self._driver.mem_alloc(size_bytes))
 
-    def memory_free_bytes(self) -> int:
-        return int(self._driver.mem_get_info()[0])
-
     def _sized(self, allocate: Callable[[], Any]) -> Any:
         try:
             return allocate()
@@ -209,9 +202,6 @@ class _CudaPython(Device):
 
     def allocate(self, size_bytes: int) -> Any:
         return _Memory(self._runtime, self._runtime.cudaMalloc, self._runtime.cudaFree, size_bytes, "uint8")
-
-    def memory_free_bytes(self) -> int:
-        return int(_result(self._runtime, self._runtime.cudaMemGetInfo())[0])
 
 
 class _Memory(object):

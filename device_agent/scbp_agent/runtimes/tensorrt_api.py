@@ -84,6 +84,9 @@ class Api(object):
         self._has_names = hasattr(library.ICudaEngine, "num_io_tensors")
         # RTX's timing caches hold nothing, and to set one is deprecated since its 1.2.
         self._has_timing_cache = not family.is_rtx
+        if not family.is_rtx:
+            # The parser makes some operators, such as InstanceNormalization, out of plugins that come with TensorRT.
+            library.init_libnvinfer_plugins(self.logger, "")
 
     # The builder's side
 
