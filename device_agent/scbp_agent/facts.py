@@ -25,6 +25,7 @@ def hello_result(workdir: str) -> Dict[str, Any]:
         **_board(source),
         disk_free_bytes=shutil.disk_usage(workdir).free,
         conditions=conditions.read_conditions(),
+        runtime_settings={name: _settings(name) for name in base.RUNTIMES},
         **probe_runtimes(),
     )
 
@@ -61,6 +62,11 @@ def _agent_sha256() -> str:
         return ""
     with open(archive_path(), "rb") as archive:
         return hashlib.sha256(archive.read()).hexdigest()
+
+
+def _settings(name: str) -> Dict[str, str]:
+    """Return what this runtime can be told, and in words what it takes."""
+    return {key: setting.expected for key, setting in base.load(name).SETTINGS.items()}
 
 
 def probe_runtimes() -> Dict[str, Dict[str, Any]]:

@@ -19,7 +19,7 @@ from scbp_host.device.install import InstalledAgent, ensure_installed, upload_de
 from scbp_host.device.package import build_agent
 from scbp_host.domain.device import DeviceInfo, DeviceProfile
 from scbp_host.domain.outcome import Failure
-from scbp_host.errors import CapabilityError, DeviceTimeout, DeviceUnreachable, ProtocolError
+from scbp_host.errors import CapabilityError, ConfigError, DeviceTimeout, DeviceUnreachable, ProtocolError
 from scbp_host.profiles import likeness
 from scbp_host.transport.base import open_transport, probe_hint
 
@@ -105,12 +105,28 @@ class DeviceClient:
         )
 
     def require_runtime(self, name: str) -> None:
-        """Check that the device has a runtime; raises CapabilityError with the agent's hint on how to get it."""
+        """Check that the device has a runtime, and that this has the profile's settings.
+
+        Raises:
+            CapabilityError: it has not; with the agent's hint on how to get it.
+            ConfigError: the profile has a setting that this runtime does not have.
+        """
         if name in self.info.runtimes:
+            self._require_settings(name)
             return
         present = ", ".join(f"{found} {version}" for found, version in sorted(self.info.runtimes.items())) or "none"
         hint = self.info.facts.get("missing", {}).get(name) or probe_hint(self.profile.name)
         raise CapabilityError(f"{self.profile.name}: no runtime {name!r}; the device has: {present}", str(hint))
+
+    def _require_settings(self, runtime: str) -> None:
+        known = self.info.facts.get("runtime_settings", {}).get(runtime, {})
+        for name in self.profile.runtime_settings:
+            if name not in known:
+                there_are = ", ".join(sorted(known)) or "none"
+                raise ConfigError(
+                    f"{self.profile.source}: key 'runtime_settings.{name}': unknown; {runtime} on {self.profile.name}"
+                    f" has: {there_are}"
+                )
 
     def wire_bytes(self, sha256: str) -> int | None:
         """Return how many bytes this content is on the wire, sent or found there; None where it was never shipped."""

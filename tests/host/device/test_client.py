@@ -23,7 +23,15 @@ from scbp_host.device.package import build_agent
 from scbp_host.domain.deadline import Deadline
 from scbp_host.domain.device import DeviceProfile
 from scbp_host.domain.outcome import Failure, FailureKind
-from scbp_host.errors import CapabilityError, DeviceError, DeviceTimeout, DeviceUnreachable, ProtocolError
+from scbp_host.errors import (
+    EXIT_USAGE,
+    CapabilityError,
+    ConfigError,
+    DeviceError,
+    DeviceTimeout,
+    DeviceUnreachable,
+    ProtocolError,
+)
 from scbp_host.profiles import load_profile
 
 MakeOnnx = Callable[..., bytes]
@@ -141,6 +149,15 @@ def test_a_runtime_that_the_device_lacks_comes_with_the_agents_advice(local: Dev
         with pytest.raises(CapabilityError, match="no runtime 'tensorrt'; the device has: onnxruntime ") as caught:
             client.require_runtime("tensorrt")
         assert caught.value.hint == client.info.facts["missing"]["tensorrt"]
+
+
+def test_a_setting_that_the_runtime_does_not_have_is_an_error_of_the_profile(local: DeviceProfile) -> None:
+    with open_device(replace(local, runtime_settings={"precison": "fp16"})) as client:
+        with pytest.raises(
+            ConfigError, match=r"'runtime_settings\.precison': unknown; onnxruntime on local has: "
+        ) as caught:
+            client.require_runtime("onnxruntime")
+        assert caught.value.exit_code == EXIT_USAGE
 
 
 def test_a_board_that_is_not_the_profiles_is_warned_of(local: DeviceProfile) -> None:
