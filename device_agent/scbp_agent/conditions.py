@@ -5,7 +5,7 @@ import re
 from typing import Any, Dict, List, Optional, Sequence
 
 from scbp_agent import memory, power, raspberry, tegrastats
-from scbp_agent.probing import Source
+from scbp_agent.probing import Source, believable_float
 
 LOCKED = "locked"
 DVFS = "DVFS"
@@ -45,9 +45,9 @@ def sample(root: Optional[str] = None) -> Dict[str, Any]:
 
 def power_mode(source: Source) -> Optional[str]:
     """Return the name of nvpmodel's active mode, or its number where that has no name; None but on a Jetson."""
-    status = re.search(r"pmode:(\d+)", source.text("/var/lib/nvpmodel/status"))
-    if status:
-        number = int(status.group(1))
+    status = source.text("/var/lib/nvpmodel/status")
+    number = source.parsed("nvpmodel status", status, _power_mode_number) if status else None
+    if number is not None:
         return power_modes(source).get(number, str(number))
     asked = re.search(r"NV Power Mode: *(.+)", source.run("/usr/sbin/nvpmodel", "-q"))
     return asked.group(1) if asked else None
@@ -55,8 +55,15 @@ def power_mode(source: Source) -> Optional[str]:
 
 def power_modes(source: Source) -> Dict[int, str]:
     """Return the board's own names of nvpmodel's modes: the numbers differ from board to board."""
-    modes = re.findall(r"<\s*POWER_MODEL\s+ID=(\d+)\s+NAME=(\S+)\s*>", source.text("/etc/nvpmodel.conf"))
+    modes = re.findall(r"<\s*POWER_MODEL\s+ID=(\d{1,4})\s+NAME=(\S+)\s*>", source.text("/etc/nvpmodel.conf"))
     return {int(number): name for number, name in modes}
+
+
+def _power_mode_number(status: str) -> int:
+    found = re.match(r"pmode:(\d{1,4})(?!\d)", status)
+    if not found:
+        raise ValueError("expected pmode:NUMBER")
+    return int(found.group(1))
 
 
 def clock_policy(source: Source) -> Optional[str]:
@@ -102,7 +109,11 @@ def _with_notes(source: Source, found: Dict[str, Any]) -> Dict[str, Any]:
 
 def _load_average(source: Source) -> Optional[List[float]]:
     text = source.text("/proc/loadavg")
-    return source.parsed("loadavg", text, lambda line: [float(load) for load in line.split()[:3]]) if text else None
+    return source.parsed("loadavg", text, _three_loads) if text else None
+
+
+def _three_loads(text: str) -> List[float]:
+    return [believable_float(load) for load in text.split()[:3]]
 
 
 def _texts(source: Source, patterns: Sequence[str], name: str) -> Optional[Dict[str, Optional[str]]]:

@@ -15,7 +15,7 @@ def read_text(path: str) -> Optional[str]:
 
 
 def _kilobyte_fields(path: str) -> Dict[str, int]:
-    found = re.findall(r"^(\w+):\s+(\d+) kB$", read_text(path) or "", re.MULTILINE)
+    found = re.findall(r"^(\w+):\s+(\d{1,15}) kB$", read_text(path) or "", re.MULTILINE)
     return {name: int(kilobytes) * 1024 for name, kilobytes in found}
 
 

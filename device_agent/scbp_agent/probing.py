@@ -16,6 +16,8 @@ ROOT_VARIABLE = "SCBP_BOARD_ROOT"
 # nvpmodel and vcgencmd answer in milliseconds; one that hangs must not hang the agent.
 PROGRAM_DEADLINE_S = 2.0
 _OUTPUT_LIMIT_BYTES = 64 * 1024
+# Beyond what any sensor, counter or clock says; a float holds it exactly, so that no sum of readings is infinite.
+_LARGEST = 10**15
 # The kernel prints the first where a driver does not know.
 _UNKNOWN = ("<unknown>", "<not supported>")
 
@@ -41,7 +43,7 @@ class Source(object):
     def number(self, path: str) -> Optional[int]:
         """Return the integer in a file."""
         text = self.text(path)
-        return None if not text or text in _UNKNOWN else self.parsed(path, text, int)
+        return None if not text or text in _UNKNOWN else self.parsed(path, text, believable_int)
 
     def parsed(self, name: str, text: str, parse: Callable[[str], Any]) -> Any:
         """Return ``parse(text)``; a ValueError is noted under ``name``."""
@@ -78,6 +80,22 @@ class Source(object):
         except OSError:
             return ""
         return _output(process, one_line).decode("utf-8", "replace").strip()
+
+
+def believable_int(text: str) -> int:
+    """Return the integer that a text is; raises ValueError for none, and for one that no board can mean."""
+    value = int(text)
+    if abs(value) > _LARGEST:
+        raise ValueError("expected at most %d" % _LARGEST)
+    return value
+
+
+def believable_float(text: str) -> float:
+    """Return the number that a text is; raises ValueError for none, and for one that no board can mean (inf, nan)."""
+    value = float(text)
+    if not abs(value) <= _LARGEST:
+        raise ValueError("expected at most %d" % _LARGEST)
+    return value
 
 
 def _output(process: "subprocess.Popen[bytes]", one_line: bool) -> bytes:

@@ -10,7 +10,7 @@ PROGRAM = "/usr/bin/vcgencmd"
 _BITS = ("under_voltage", "frequency_capped", "throttled", "soft_temperature_limit")
 _SINCE_BOOT = 16
 # "VDD_CORE_A current(7)=6.22421000A", "VDD_CORE_V volt(15)=0.86173300V"
-_READING = re.compile(r"^\s*(\w+)_([AV]) (?:current|volt)\(\d+\)=(\d+\.\d+)\2\s*$", re.MULTILINE)
+_READING = re.compile(r"^\s*(\w+)_([AV]) (?:current|volt)\(\d+\)=(\d{1,6}\.\d{1,12})\2\s*$", re.MULTILINE)
 
 
 def throttle(source: Source) -> Optional[Dict[str, int]]:
@@ -32,12 +32,23 @@ def throttle_flags(text: str) -> Dict[str, int]:
 
 def pmic_rails_w(source: Source) -> Dict[str, float]:
     """Return the power of each of the Pi 5's internal rails in W; empty on other boards."""
-    return rails_w(source.run(PROGRAM, "pmic_read_adc"))
+    text = source.run(PROGRAM, "pmic_read_adc")
+    # What the firmware of a board without this PMIC says: error=1 error_msg="Command not registered".
+    if not text or text.startswith("error="):
+        return {}
+    return source.parsed("vcgencmd pmic_read_adc", text, rails_w) or {}
 
 
 def rails_w(text: str) -> Dict[str, float]:
-    """Parse ``pmic_read_adc``: current and voltage are paired by name, since their order differs."""
+    """Parse ``pmic_read_adc``: current and voltage are paired by name, since their order differs.
+
+    Raises:
+        ValueError: there is not one pair.
+    """
     readings: Dict[str, Dict[str, float]] = {"A": {}, "V": {}}
     for name, unit, value in _READING.findall(text):
         readings[unit][name] = float(value)
-    return {name: amperes * readings["V"][name] for name, amperes in readings["A"].items() if name in readings["V"]}
+    rails = {name: amperes * readings["V"][name] for name, amperes in readings["A"].items() if name in readings["V"]}
+    if not rails:
+        raise ValueError("expected NAME_A current(N)=... and NAME_V volt(N)=...")
+    return rails

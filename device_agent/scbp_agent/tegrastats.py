@@ -12,13 +12,13 @@ _INTERVAL_MS = "100"
 COLDEST_BELIEVABLE_C = -55.0
 
 # "GPU@40C", "tj@53.968C", "gpu@46.843C/46.843C"
-_TEMPERATURE = re.compile(r"(?<!\S)([A-Za-z]\w*)@(-?\d+(?:\.\d+)?)C(?=[\s/]|$)")
+_TEMPERATURE = re.compile(r"(?<!\S)([A-Za-z]\w*)@(-?\d{1,4}(?:\.\d{1,6})?)C(?=[\s/]|$)")
 # "POM_5V_IN 1750/1628", "VDD_IN 2763mW/2846mW", "VIN 3582mW/3582mW/3582mW": the present comes first.
-_RAIL = re.compile(r"(?<!\S)([A-Z][A-Z0-9_]*) (\d+)(?:mW)?/\d+(?:mW)?(?:/\d+mW)?(?!\S)")
+_RAIL = re.compile(r"(?<!\S)([A-Z][A-Z0-9_]*) (\d{1,9})(?:mW)?/\d+(?:mW)?(?:/\d+mW)?(?!\S)")
 # "EMC_FREQ 0%@1600"
-_EMC = re.compile(r"(?<!\S)EMC_FREQ (?:\d+%)?@(\d+)(?!\S)")
+_EMC = re.compile(r"(?<!\S)EMC_FREQ (?:\d+%)?@(\d{1,6})(?!\S)")
 # "GR3D_FREQ 0%@76", "GR3D_FREQ 63%@[621]", "GR3D_FREQ @[314,314,314]"
-_GPU = re.compile(r"(?<!\S)GR3D_FREQ (?:\d+%)?@\[?(\d+)[\],\d]*(?!\S)")
+_GPU = re.compile(r"(?<!\S)GR3D_FREQ (?:\d+%)?@\[?(\d{1,6})[\],\d]*(?!\S)")
 
 
 def read(source: Source) -> Optional[Dict[str, Any]]:

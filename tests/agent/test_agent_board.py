@@ -208,6 +208,7 @@ def test_a_sensor_that_talks_nonsense_is_none_and_named(make_board, tmp_path):
         "loadavg: 'busy'",
         "/sys/class/thermal/thermal_zone0/temp: 'hot'",
         "vcgencmd get_throttled: 'VCHI initialization failed'",
+        "vcgencmd pmic_read_adc: 'VCHI initialization failed'",
     ]
 
 
