@@ -1,6 +1,5 @@
 """One measurement in a child process: the child's side. It reads one job, writes one line and is gone."""
 
-import gc
 import os
 import signal
 import sys
@@ -8,13 +7,13 @@ import tempfile
 from contextlib import ExitStack
 from typing import Any, Callable, Dict, NamedTuple, Optional
 
-from scbp_agent import memory, stdio, tensors, timing, wire
+from scbp_agent import memory, phases, solo, stdio, tensors, timing, wire
 from scbp_agent.conditions import read_conditions
 from scbp_agent.runtimes import base
 
 _PR_SET_PDEATHSIG = 1
 
-Job = NamedTuple("Job", [("plan", Dict[str, Any]), ("files", Dict[str, str]), ("scratch", str)])
+Job = NamedTuple("Job", [("plan", Dict[str, Any]), ("files", Dict[str, str]), ("scratch", str), ("engines", str)])
 Job.__doc__ = """A plan as it came over the wire, the path of each verified blob it names, by SHA-256, and a folder to
 write in, which goes with the session."""
 
@@ -33,12 +32,19 @@ def main(parent_pid: int) -> None:
 
 def _reply(request: Dict[str, Any]) -> Dict[str, Any]:
     try:
-        return {"ok": True, "result": wire.to_wire(JOBS[request["kind"]](request["job"]))}
+        return {"ok": True, "result": wire.to_wire(_do(request["kind"], request["job"]))}
     except wire.AgentFailure as failure:
         return {"ok": False, "error": failure.to_wire()}
     except MemoryError as error:
         exhausted = wire.AgentFailure(wire.OUT_OF_MEMORY, "the worker ran out of memory: %s" % (error or "MemoryError"))
         return {"ok": False, "error": exhausted.to_wire()}
+
+
+def _do(kind: str, job: Dict[str, Any]) -> Any:
+    limit_bytes = job.get("plan", {}).get("memory_limit_bytes")
+    if limit_bytes is not None:
+        memory.limit_address_space(limit_bytes)
+    return JOBS[kind](job)
 
 
 def _probe(job: Dict[str, Any]) -> Dict[str, Any]:
@@ -47,37 +53,55 @@ def _probe(job: Dict[str, Any]) -> Dict[str, Any]:
     return dict(told, capabilities=runtime.capabilities() if hasattr(runtime, "capabilities") else {})
 
 
+def _build(job: Dict[str, Any]) -> wire.BuildResult:
+    plan = wire.build_plan(job["plan"])
+    base.load(plan.options.runtime).version()
+    before = read_conditions()
+    baseline_rss_bytes = phases.baseline_rss_bytes()
+    with phases.Phase() as phase:
+        prepared = _prepare(plan.model, plan.options, job)
+    built_now = prepared.build_ns is not None and not prepared.cached
+    return wire.BuildResult(
+        prepared.build_ns,
+        prepared.cached,
+        phase.result if built_now else None,
+        baseline_rss_bytes,
+        list(prepared.notes),
+        {"before": before, "after": read_conditions()},
+    )
+
+
 def _paired(job: Dict[str, Any]) -> wire.PairedResult:
     plan = wire.paired_plan(job["plan"])
     base.load(plan.options.runtime).version()
     batch = _batch(plan.inputs, job["files"])
     before = read_conditions()
-    samples = timing.PairedSamples([], [], [], [])
-    for index in range(plan.loads):
-        load = _time_one_load(plan, batch, job["files"], candidate_leads=index % 2 == 1)
-        samples.candidate_blocks_ns.extend(load.candidate_blocks_ns)
-        samples.reference_blocks_ns.extend(load.reference_blocks_ns)
-        samples.candidate_warmup_ns.extend(load.candidate_warmup_ns)
-        samples.reference_warmup_ns.extend(load.reference_warmup_ns)
-    return wire.PairedResult(*samples, conditions={"before": before, "after": read_conditions()})
+    loads = [_time_one_load(plan, batch, job, candidate_leads=index % 2 == 1) for index in range(plan.loads)]
+    missed = sum(load.missed_periods for load in loads)
+    return wire.PairedResult(
+        candidate_blocks_ns=[block for load in loads for block in load.candidate_blocks_ns],
+        reference_blocks_ns=[block for load in loads for block in load.reference_blocks_ns],
+        candidate_warmup_ns=[sample for load in loads for sample in load.candidate_warmup_ns],
+        reference_warmup_ns=[sample for load in loads for sample in load.reference_warmup_ns],
+        missed_periods=None if plan.period_ns is None else missed,
+        unsteady_warmups=sum(load.unsteady_warmups for load in loads),
+        conditions={"before": before, "after": read_conditions()},
+    )
 
 
 def _time_one_load(
-    plan: wire.PairedPlan, batch: Optional[tensors.Array], files: Dict[str, str], candidate_leads: bool
+    plan: wire.PairedPlan, batch: Optional[tensors.Array], job: Dict[str, Any], candidate_leads: bool
 ) -> timing.PairedSamples:
     """Load and time both. They take turns in who is loaded and timed first: it was an advantage of several percent."""
     leads, follows = (plan.candidate, plan.reference) if candidate_leads else (plan.reference, plan.candidate)
+    schedule = timing.PairedSchedule(plan.blocks, plan.block_ns, plan.warmup_ns, plan.warmup_limit_ns, plan.period_ns)
     with ExitStack() as models:
-        first = models.enter_context(_open(leads, plan.options, files))
-        second = models.enter_context(_open(follows, plan.options, files))
-        samples = timing.time_paired(
-            timing.Subject(second.run, tensors.entries(batch, second)),
-            timing.Subject(first.run, tensors.entries(batch, first)),
-            timing.PairedSchedule(plan.blocks, plan.block_ns, plan.warmup_ns),
-        )
+        first = models.enter_context(_open(leads, plan.options, job))
+        second = models.enter_context(_open(follows, plan.options, job))
+        samples = timing.time_paired(_subject(second, batch), _subject(first, batch), schedule)
     if not candidate_leads:
         return samples
-    return timing.PairedSamples(
+    return samples._replace(
         candidate_blocks_ns=samples.reference_blocks_ns,
         reference_blocks_ns=samples.candidate_blocks_ns,
         candidate_warmup_ns=samples.reference_warmup_ns,
@@ -87,22 +111,36 @@ def _time_one_load(
 
 def _solo(job: Dict[str, Any]) -> wire.SoloResult:
     plan = wire.solo_plan(job["plan"])
-    # Everything that is not the model's comes first: the runtime's libraries, and the inputs.
+    # Everything that is not the model's comes first: the runtime's libraries, the inputs, and what must be built.
     base.load(plan.options.runtime).version()
     batch = _batch(plan.inputs, job["files"])
+    prepared = _prepare(plan.model, plan.options, job)
     before = read_conditions()
-    gc.collect()
-    # VmHWM only rises, and importing peaks higher than what stays. Reset, it says what is really held before the load;
-    # where the kernel forbids it, a small model can hide below the import's peak.
-    memory.reset_peak_rss()
-    baseline_rss_bytes = memory.peak_rss_bytes()
-    started_ns = timing.now_ns()
-    with _open(plan.model, plan.options, job["files"]) as model:
-        load_ns = timing.now_ns() - started_ns
-        runs_ns = timing.time_runs(timing.Subject(model.run, tensors.entries(batch, model)), plan.runs)
-        peak_rss_bytes = memory.peak_rss_bytes()
-    conditions = {"before": before, "after": read_conditions()}
-    return wire.SoloResult(load_ns, runs_ns, baseline_rss_bytes, peak_rss_bytes, conditions)
+    baseline_rss_bytes = phases.baseline_rss_bytes()
+    with ExitStack() as stack:
+        with phases.Phase() as cold_load:
+            model = stack.enter_context(_open_prepared(prepared, plan.options))
+        with phases.Phase() as inference:
+            loop = solo.run(model, _subject(model, batch), plan)
+        held = model.device_memory_bytes()
+        notes = list(prepared.notes) + list(model.notes)
+    with ExitStack() as stack, phases.Phase() as warm_load:
+        stack.enter_context(_open_prepared(prepared, plan.options))
+    return wire.SoloResult(
+        baseline_rss_bytes=baseline_rss_bytes,
+        cold_load=cold_load.result,
+        inference=phases.with_runtimes_count(inference.result, held, plan.options.runtime),
+        warm_load=warm_load.result,
+        warmup_ns=loop.warmup_ns,
+        runs_ns=loop.runs_ns,
+        loop_started_ns=loop.started_ns,
+        loop_ns=loop.duration_ns,
+        missed_periods=loop.missed_periods,
+        energy=None,
+        device_times=loop.device_times,
+        notes=notes,
+        conditions={"before": before, "after": read_conditions()},
+    )
 
 
 def _layers(job: Dict[str, Any]) -> wire.LayersResult:
@@ -110,9 +148,10 @@ def _layers(job: Dict[str, Any]) -> wire.LayersResult:
     batch = _batch(plan.inputs, job["files"])
     before = read_conditions()
     with tempfile.TemporaryDirectory(dir=job["scratch"]) as folder:
-        model = base.open_profiled(plan.model.format, _paths(plan.model, job["files"]), plan.options, folder)
+        prepared = _prepare(plan.model, plan.options, job)
+        model = base.open_profiled(prepared.format, prepared.paths, plan.options, folder)
         with model:
-            timing.time_runs(timing.Subject(model.run, tensors.entries(batch, model)), plan.warmup_runs + plan.runs)
+            timing.time_runs(_subject(model, batch), plan.warmup_runs + plan.runs)
             nodes = model.node_times(plan.runs)
     return wire.LayersResult(nodes, {"before": before, "after": read_conditions()})
 
@@ -121,15 +160,28 @@ def _infer(job: Dict[str, Any]) -> wire.InferResult:
     plan = wire.infer_plan(job["plan"])
     batch = tensors.read(plan.inputs, job["files"])
     expected = _batch(plan.expected, job["files"])
-    with _open(plan.model, plan.options, job["files"]) as model:
+    with _open(plan.model, plan.options, job) as model:
         outputs = tensors.first_outputs(model, tensors.entries(batch, model))
     largest_difference, largest_expected = tensors.compare(outputs, expected)
     shape, data = tuple(outputs.shape), tensors.to_base64(outputs)
     return wire.InferResult("float32", shape, data, largest_difference, largest_expected)
 
 
-def _open(model: wire.ModelRef, options: wire.RuntimeOptions, files: Dict[str, str]) -> base.Model:
-    return base.open_model(model.format, _paths(model, files), options)
+def _open(model: wire.ModelRef, options: wire.RuntimeOptions, job: Dict[str, Any]) -> base.Model:
+    return _open_prepared(_prepare(model, options, job), options)
+
+
+def _open_prepared(prepared: base.Prepared, options: wire.RuntimeOptions) -> base.Model:
+    return base.open_model(prepared.format, prepared.paths, options)
+
+
+def _prepare(model: wire.ModelRef, options: wire.RuntimeOptions, job: Dict[str, Any]) -> base.Prepared:
+    """Build what the runtime loads, or find it in the cache, which holds it since :func:`_build`."""
+    return base.prepare(model.format, _paths(model, job["files"]), options, job["engines"])
+
+
+def _subject(model: base.Model, batch: Optional[tensors.Array]) -> timing.Subject:
+    return timing.Subject(model.run, tensors.entries(batch, model))
 
 
 def _paths(model: wire.ModelRef, files: Dict[str, str]) -> Dict[str, str]:
@@ -166,6 +218,7 @@ def _volunteer_for_the_oom_killer() -> None:
 
 JOBS: Dict[str, Callable[[Dict[str, Any]], Any]] = {
     "probe": _probe,
+    "build": _build,
     "paired": _paired,
     "solo": _solo,
     "layers": _layers,

@@ -36,6 +36,16 @@ def peak_rss_bytes() -> int:
     return peak or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
+def pss_bytes() -> Optional[int]:
+    """Return this process's proportional share: a page of n processes counts 1/n. None before Linux 4.14."""
+    return _kilobyte_fields("/proc/self/smaps_rollup").get("Pss")
+
+
+def limit_address_space(limit_bytes: int) -> None:
+    """Let every allocation fail that would take this process's address space beyond ``limit_bytes``."""
+    resource.setrlimit(resource.RLIMIT_AS, (limit_bytes, limit_bytes))
+
+
 def reset_peak_rss() -> bool:
     """Lower VmHWM to what is resident now; returns whether the kernel allowed it (see proc(5), clear_refs)."""
     try:

@@ -2,15 +2,20 @@
 
 import contextlib
 import math
+import os
 from typing import Any, Callable, Dict, Iterable, Iterator, Optional
 
 from scbp_agent import facts, wire
 from scbp_agent.blobs import BlobStore
 from scbp_agent.runtimes import base
-from scbp_agent.sampler import Sampler
+from scbp_agent.watch import Watch
 from scbp_agent.worker import Supervisor
 
 Method = Callable[[Dict[str, Any]], Any]
+
+# Jobs whose worker holds one model only, so that the board's memory and power are this model's.
+_ALONE = frozenset(["build", "solo"])
+_PHASES = ("phase", "cold_load", "inference", "warm_load")
 
 
 class Methods(object):
@@ -24,6 +29,7 @@ class Methods(object):
 
     def __init__(self, workdir: str, blobs: BlobStore, supervisor: Supervisor) -> None:
         self._workdir = workdir
+        self._engines = os.path.join(workdir, "engines")
         self._blobs = blobs
         self._supervisor = supervisor
 
@@ -33,6 +39,7 @@ class Methods(object):
             wire.HELLO: self._hello,
             wire.HAVE: self._have,
             wire.ADMIT: self._admit,
+            wire.MEASURE_BUILD: self._measure_build,
             wire.MEASURE_PAIRED: self._measure_paired,
             wire.MEASURE_SOLO: self._measure_solo,
             wire.MEASURE_LAYERS: self._measure_layers,
@@ -51,6 +58,13 @@ class Methods(object):
         sha256, size_bytes = wire.sha256_field(params, "sha256"), wire.field(params, "size", int)
         upload, encoding = wire.field(params, "upload", str), wire.field(params, "encoding", str)
         return {"sha256": sha256, "stored_bytes": self._blobs.admit(upload, sha256, encoding, size_bytes)}
+
+    def _measure_build(self, params: Dict[str, Any]) -> Dict[str, Any]:
+        plan = wire.build_plan(params)
+        if not base.has_build_step(plan.options.runtime):
+            # There is nothing that a worker could do.
+            return dict(wire.to_wire(wire.BuildResult(None, False, None, None, [], {})))
+        return self._work("build", params, plan, _hashes([plan.model], []))
 
     def _measure_paired(self, params: Dict[str, Any]) -> Dict[str, Any]:
         plan = wire.paired_plan(params)
@@ -72,20 +86,51 @@ class Methods(object):
 
     def _work(self, kind: str, params: Dict[str, Any], plan: Any, hashes: Iterable[str]) -> Dict[str, Any]:
         base.require(plan.options.runtime)
-        if not (plan.deadline_s > 0 and math.isfinite(plan.deadline_s)):
-            raise wire.WireError("field 'deadline_s': expected seconds above 0, got %r" % plan.deadline_s)
+        _check_limits(plan)
         with self._files(hashes) as files:
-            job = {"plan": params, "files": files, "scratch": self._blobs.scratch}
-            with Sampler() as sampler:
-                result = self._supervisor.run(kind, job, plan.deadline_s)
-        if "conditions" in result:
-            result["conditions"]["during"] = sampler.samples
-        return result
+            job = {"plan": params, "files": files, "scratch": self._blobs.scratch, "engines": self._engines}
+            with Watch(closely=kind in _ALONE) as watch:
+                result = self._run(kind, job, plan)
+        return seen_from_outside(result, watch)
+
+    def _run(self, kind: str, job: Dict[str, Any], plan: Any) -> Dict[str, Any]:
+        try:
+            return self._supervisor.run(kind, job, plan.deadline_s)
+        except wire.AgentFailure as failure:
+            if failure.kind == wire.OUT_OF_MEMORY and plan.memory_limit_bytes is not None:
+                failure.hint = "workers may take %d MB of address space: see memory_limit_mb in the profile" % (
+                    plan.memory_limit_bytes // 10**6
+                )
+            raise
 
     @contextlib.contextmanager
     def _files(self, hashes: Iterable[str]) -> Iterator[Dict[str, str]]:
         with contextlib.ExitStack() as stack:
             yield {sha256: stack.enter_context(self._blobs.unpacked(sha256)) for sha256 in sorted(set(hashes))}
+
+
+def _check_limits(plan: Any) -> None:
+    if not (plan.deadline_s > 0 and math.isfinite(plan.deadline_s)):
+        raise wire.WireError("field 'deadline_s': expected seconds above 0, got %r" % plan.deadline_s)
+    if plan.memory_limit_bytes is not None and not base.runs_on_cpu(plan.options):
+        message = "field 'memory_limit_bytes': expected none with %s: CUDA reserves address space beyond any limit"
+        raise wire.WireError(message % plan.options.runtime)
+
+
+def seen_from_outside(result: Dict[str, Any], watch: Watch) -> Dict[str, Any]:
+    """Add to a worker's result what only its parent could see: the board's memory and power meanwhile."""
+    for name in _PHASES:
+        phase = result.get(name)
+        if phase is not None:
+            started_ns = phase["started_ns"]
+            phase["system_bytes"] = watch.system_bytes(started_ns, started_ns + phase["duration_ns"])
+    if "loop_ns" in result:
+        started_ns = result["loop_started_ns"]
+        energy = watch.energy(started_ns, started_ns + result["loop_ns"], len(result["runs_ns"]))
+        result["energy"] = wire.to_wire(energy)
+    if "conditions" in result:
+        result["conditions"]["during"] = watch.during()
+    return result
 
 
 def require_protocol(params: Dict[str, Any]) -> None:

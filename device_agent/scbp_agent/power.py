@@ -1,7 +1,7 @@
 """Power in W, rail by rail, and where each figure comes from."""
 
 import os
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple
 
 from scbp_agent import raspberry
 from scbp_agent.probing import Source
@@ -9,7 +9,32 @@ from scbp_agent.probing import Source
 # Rails that make up the whole board's power, the first set that is there: Nano; Thor; Xavier NX, Orin Nano and NX; AGX
 # Orin. No other rail may be added. [NVIDIA's Jetson Linux guide, power monitors; rbonghi/jetson_stats]
 _TOTALS = (("POM_5V_IN",), ("VIN",), ("VDD_IN",), ("VDD_GPU_SOC", "VDD_CPU_CV", "VIN_SYS_5V0"))
+# Seconds between readings during a measurement: a file takes a millisecond or two over I2C, a program must be started.
+FILE_PERIOD_S = 0.1
+PROGRAM_PERIOD_S = 0.5
 _I2C = "/sys/bus/i2c"
+
+
+class Meter(NamedTuple):
+    """A sampler that tells the whole board's power; ``period_s`` is how often that does not disturb a measurement."""
+
+    sampler: str
+    rails_w: Callable[[Source], Dict[str, float]]
+    period_s: float
+
+    def read(self, source: Source) -> Optional[Dict[str, Any]]:
+        """Return a reading as :func:`read_power` does; None where a rail of the total is missing."""
+        reading = _described(self.sampler, self.rails_w(source))
+        return None if reading["total_w"] is None else reading
+
+
+def find_meter(source: Source) -> Optional[Meter]:
+    """Return the meter of the sampler that tells; None where that knows no rail that stands for the whole board."""
+    for sampler, rails_w, is_program in _SAMPLERS:
+        if rails_w(source):
+            meter = Meter(sampler, rails_w, PROGRAM_PERIOD_S if is_program else FILE_PERIOD_S)
+            return meter if meter.read(source) else None
+    return None
 
 
 def read_power(source: Source, line: Optional[Dict[str, Any]] = None) -> Optional[Dict[str, Any]]:
@@ -22,7 +47,7 @@ def read_power(source: Source, line: Optional[Dict[str, Any]] = None) -> Optiona
     Returns:
         None where nothing tells; ``total_w`` is None where no rail stands for the whole board.
     """
-    for sampler, read in _SAMPLERS:
+    for sampler, read, _ in _SAMPLERS:
         rails_w = read(source)
         if rails_w:
             return _described(sampler, rails_w)
@@ -78,9 +103,9 @@ def _power_sensors_w(source: Source) -> Dict[str, float]:
     return rails_w
 
 
-_SAMPLERS: Tuple[Tuple[str, Any], ...] = (
-    ("INA3221, iio", _iio_rails_w),
-    ("INA3221, hwmon", _hwmon_rails_w),
-    ("vcgencmd pmic_read_adc", raspberry.pmic_rails_w),
-    ("hwmon", _power_sensors_w),
+_SAMPLERS: Tuple[Tuple[str, Any, bool], ...] = (
+    ("INA3221, iio", _iio_rails_w, False),
+    ("INA3221, hwmon", _hwmon_rails_w, False),
+    ("vcgencmd pmic_read_adc", raspberry.pmic_rails_w, True),
+    ("hwmon", _power_sensors_w, False),
 )

@@ -1,31 +1,51 @@
-"""The board's conditions during a measurement, taken by the agent while its worker measures."""
+"""A reading of the board, taken again and again by the agent while its worker measures."""
 
 import threading
-import time
-from typing import Any, Dict, List, Optional
+from typing import Any, Callable, List, NamedTuple
 
-from scbp_agent import conditions
+from scbp_agent import timing
 
-# Each sample reads some twenty small files, and on a Pi runs two short programs, beside the worker that measures.
-PERIOD_S = 1.0
 _LIMIT = 120
+
+Sample = NamedTuple("Sample", [("at_ns", int), ("value", Any)])
+Sample.__doc__ = """What was read, and when it had been, on the clock of :func:`scbp_agent.timing.now_ns`."""
+
+
+def later(_first: Sample, second: Sample) -> Sample:
+    """Return the second: what a reading was halfway is known well enough by its neighbours."""
+    return second
+
+
+def smaller(first: Sample, second: Sample) -> Sample:
+    """Return the one with the smaller value, where the worst moment is asked for."""
+    return min(first, second, key=lambda sample: sample.value)
 
 
 class Sampler(object):
-    """Takes one sample a period for as long as it is entered; a long measurement's samples are thinned out evenly.
+    """Takes one sample a period for as long as it is entered; a long measurement's are thinned out, two into one.
 
     Args:
-        root: as of :func:`scbp_agent.conditions.read_conditions`.
+        read: returns the value; None is no sample.
         period_s: between samples.
+        limit: at most so many samples are kept.
+        keep: of two neighbours, the one that stays.
 
     Attributes:
-        samples: what :func:`scbp_agent.conditions.sample` returns, each with ``at_s`` since the start.
+        samples: in the order taken.
     """
 
-    def __init__(self, root: Optional[str] = None, period_s: float = PERIOD_S) -> None:
-        self.samples: List[Dict[str, Any]] = []
-        self._root = root
+    def __init__(
+        self,
+        read: Callable[[], Any],
+        period_s: float,
+        limit: int = _LIMIT,
+        keep: Callable[[Sample, Sample], Sample] = later,
+    ) -> None:
+        self.samples: List[Sample] = []
+        self._read = read
         self._period_s = period_s
+        self._limit = limit
+        self._keep = keep
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._take, daemon=True)
 
@@ -38,10 +58,19 @@ class Sampler(object):
         self._thread.join()
 
     def _take(self) -> None:
-        started_s = time.monotonic()
         while not self._ended.wait(self._period_s):
-            at_s = round(time.monotonic() - started_s, 3)
-            self.samples.append(dict(conditions.sample(self._root), at_s=at_s))
-            if len(self.samples) >= _LIMIT:
-                del self.samples[::2]
-                self._period_s *= 2
+            value = self._read()
+            if value is not None:
+                self.samples.append(Sample(timing.now_ns(), value))
+            if len(self.samples) >= self._limit:
+                self._thin_out()
+
+    def _thin_out(self) -> None:
+        pairs = zip(self.samples[::2], self.samples[1::2])
+        self.samples[:] = [self._keep(first, second) for first, second in pairs]
+        self._period_s *= 2
+
+
+def within(samples: List[Sample], started_ns: int, ended_ns: int) -> List[Any]:
+    """Return the values of the samples taken in this span."""
+    return [sample.value for sample in samples if started_ns <= sample.at_ns <= ended_ns]

@@ -1,32 +1,49 @@
 """Raw latency samples in ns. No statistics here: quantiles and intervals are the host's."""
 
+import contextlib
 import gc
 import itertools
 import time
-from typing import Any, Callable, List, NamedTuple, Sequence
+from typing import Any, Callable, Iterator, List, NamedTuple, Optional, Sequence
 
 _MIN_WARMUP_RUNS = 3
 _MIN_BLOCK_RUNS = 2
+# At a camera's rate a block of 10 ms would be one of hundreds of frames where the model is small.
+_MAX_PACED_BLOCK_RUNS = 5
+# The drift test: what the medians of two neighbouring windows of so many runs may differ by, as a share of the first,
+# or as a multiple of their own spread where that is more.
+_WINDOW_RUNS = 5
+_DRIFT_SHARE = 0.02
+_DRIFT_SPREADS = 1.5
 
-PairedSchedule = NamedTuple("PairedSchedule", [("blocks", int), ("block_ns", int), ("warmup_ns", int)])
-PairedSchedule.__doc__ = (
-    """``blocks`` for each model, of about ``block_ns``, after ``warmup_ns`` of warm-up for each."""
-)
 
-PairedSamples = NamedTuple(
-    "PairedSamples",
-    [
-        ("candidate_blocks_ns", List[List[int]]),
-        ("reference_blocks_ns", List[List[int]]),
-        ("candidate_warmup_ns", List[int]),
-        ("reference_warmup_ns", List[int]),
-    ],
-)
-PairedSamples.__doc__ = """Raw samples, in the order taken."""
+class PairedSchedule(NamedTuple):
+    """``blocks`` for each model, of about ``block_ns`` each, after a warm-up of each model.
+
+    The warm-up takes ``warmup_ns`` at least and lasts until :func:`is_steady`, or until ``warmup_limit_ns`` (None: no
+    longer than ``warmup_ns``). With ``period_ns`` each run begins at the next multiple of the period.
+    """
+
+    blocks: int
+    block_ns: int
+    warmup_ns: int
+    warmup_limit_ns: Optional[int] = None
+    period_ns: Optional[int] = None
+
+
+class PairedSamples(NamedTuple):
+    """Raw samples, in the order taken; how many periods were missed, and how many warm-ups were still drifting."""
+
+    candidate_blocks_ns: List[List[int]]
+    reference_blocks_ns: List[List[int]]
+    candidate_warmup_ns: List[int]
+    reference_warmup_ns: List[int]
+    missed_periods: int = 0
+    unsteady_warmups: int = 0
 
 
 def now_ns() -> int:
-    """Return a monotonic clock; Python 3.6 knows perf_counter in seconds only."""
+    """Return a monotonic clock, on Linux the same in every process; Python 3.6 knows perf_counter in seconds only."""
     clock_ns = getattr(time, "perf_counter_ns", None)
     return int(clock_ns()) if clock_ns else int(time.perf_counter() * 1e9)
 
@@ -47,9 +64,61 @@ class Subject(object):
         return max(1, now_ns() - started_ns)
 
 
-def time_runs(subject: Subject, runs: int) -> List[int]:
-    """Time ``runs`` runs one after the other, the first one cold."""
-    return [subject.sample_ns() for _ in range(runs)]
+class Pace(object):
+    """A camera that gives a frame each period: who comes late waits for the next one.
+
+    Deadlines are absolute, so that neither the runs nor a sleep that ends late add up to a slower rate.
+
+    Args:
+        period_ns: from frame to frame; None never waits.
+
+    Attributes:
+        missed: frames that came and went while a run was under way.
+    """
+
+    def __init__(self, period_ns: Optional[int]) -> None:
+        self.period_ns = period_ns
+        self.missed = 0
+        self._due_ns: Optional[int] = None
+
+    def wait(self) -> None:
+        """Return when the next frame is there."""
+        if self.period_ns is None:
+            return
+        if self._due_ns is None:
+            self._due_ns = now_ns()
+            return
+        late_ns = now_ns() - (self._due_ns + self.period_ns)
+        missed = max(0, -(-late_ns // self.period_ns))
+        self.missed += missed
+        self._due_ns += (1 + missed) * self.period_ns
+        _sleep_until(self._due_ns)
+
+    def taken_ns(self, samples: Sequence[int]) -> int:
+        """Return what runs of these durations took, the waiting included."""
+        return sum(max(sample, self.period_ns or 0) for sample in samples)
+
+
+def _sleep_until(due_ns: int) -> None:
+    wait_ns = due_ns - now_ns()
+    while wait_ns > 0:
+        time.sleep(wait_ns / 1e9)
+        wait_ns = due_ns - now_ns()
+
+
+def time_runs(subject: Subject, runs: int, pace: Optional[Pace] = None) -> List[int]:
+    """Time ``runs`` runs one after the other, or at the pace; waiting is in no sample."""
+    return time_loop(subject, runs, 0, pace or Pace(None))
+
+
+def time_loop(subject: Subject, runs: int, loop_ns: int, pace: Pace) -> List[int]:
+    """Time runs until there are ``runs`` of them and ``loop_ns`` have passed."""
+    samples: List[int] = []
+    end_ns = now_ns() + loop_ns
+    while len(samples) < runs or now_ns() < end_ns:
+        pace.wait()
+        samples.append(subject.sample_ns())
+    return samples
 
 
 def time_paired(candidate: Subject, reference: Subject, schedule: PairedSchedule) -> PairedSamples:
@@ -58,38 +127,87 @@ def time_paired(candidate: Subject, reference: Subject, schedule: PairedSchedule
     Each model has a count of runs of its own that fills ``block_ns``. With one count for both, a model four times as
     fast would get blocks a quarter as long, and a disturbance of a few ms would fall on it a quarter as often.
     """
+    pace = Pace(schedule.period_ns)
+    candidate_blocks: List[List[int]] = []
+    reference_blocks: List[List[int]] = []
+    with without_garbage_collection():
+        warmups = warm_up([reference, candidate], schedule.warmup_ns, schedule.warmup_limit_ns, pace)
+        counts = [_runs_per_block(samples, schedule) for samples in warmups]
+        turns = [(reference, counts[0], reference_blocks), (candidate, counts[1], candidate_blocks)]
+        for block in range(schedule.blocks):
+            for subject, runs, blocks_ns in turns if block % 2 == 0 else reversed(turns):
+                blocks_ns.append(time_runs(subject, runs, pace))
+    unsteady = sum(is_drifting(samples) for samples in warmups)
+    return PairedSamples(candidate_blocks, reference_blocks, warmups[1], warmups[0], pace.missed, unsteady)
+
+
+@contextlib.contextmanager
+def without_garbage_collection() -> Iterator[None]:
+    """Collect now, and not within the block."""
     gc.collect()
     gc.disable()
     try:
-        reference_warmup, candidate_warmup = _warm_up([reference, candidate], schedule.warmup_ns)
-        reference_runs = _runs_per_block(reference_warmup, schedule.block_ns)
-        candidate_runs = _runs_per_block(candidate_warmup, schedule.block_ns)
-        samples = PairedSamples([], [], candidate_warmup, reference_warmup)
-        turns = [
-            (reference, reference_runs, samples.reference_blocks_ns),
-            (candidate, candidate_runs, samples.candidate_blocks_ns),
-        ]
-        for block in range(schedule.blocks):
-            for subject, runs, blocks_ns in turns if block % 2 == 0 else reversed(turns):
-                blocks_ns.append(time_runs(subject, runs))
+        yield
     finally:
         gc.enable()
-    return samples
 
 
-def _warm_up(subjects: Sequence[Subject], warmup_ns: int) -> List[List[int]]:
-    """Run in alternation until each has run ``warmup_ns`` and three times; returns every sample."""
+def warm_up(subjects: Sequence[Subject], warmup_ns: int, warmup_limit_ns: Optional[int], pace: Pace) -> List[List[int]]:
+    """Run in alternation until each is warm; returns every sample.
+
+    Args:
+        subjects: the models.
+        warmup_ns: what each takes at least; three runs at least, however long they are.
+        warmup_limit_ns: what each may take until it is steady; None does not wait for that.
+        pace: of the runs.
+    """
     taken: List[List[int]] = [[] for _ in subjects]
+
+    def is_cold(samples: List[int]) -> bool:
+        taken_ns = pace.taken_ns(samples)
+        if taken_ns < warmup_ns or len(samples) < _MIN_WARMUP_RUNS:
+            return True
+        return taken_ns < (warmup_limit_ns or 0) and not is_steady(samples)
+
     cold = True
     while cold:
         cold = False
         for subject, samples in zip(subjects, taken):
-            if sum(samples) < warmup_ns or len(samples) < _MIN_WARMUP_RUNS:
+            if is_cold(samples):
+                pace.wait()
                 samples.append(subject.sample_ns())
                 cold = True
     return taken
 
 
-def _runs_per_block(warmup_ns: List[int], block_ns: int) -> int:
-    typical_ns = sorted(warmup_ns)[len(warmup_ns) // 2]
-    return max(_MIN_BLOCK_RUNS, round(block_ns / typical_ns))
+def is_steady(samples: Sequence[int]) -> bool:
+    """Return whether the last runs show no drift any more; False where there are too few to tell."""
+    return len(samples) >= 2 * _WINDOW_RUNS and not is_drifting(samples)
+
+
+def is_drifting(samples: Sequence[int]) -> bool:
+    """Return whether the last runs differ from those before them by more than 2 % and more than their spread explains.
+
+    Compared are the medians of the last two windows of five runs. Spread is the sum of both windows' median absolute
+    deviations: an even ramp moves the median by 2.5 times that, and noise alone by more than 1.5 times in one of ten
+    cases, which costs another run.
+    """
+    before, last = samples[-2 * _WINDOW_RUNS : -_WINDOW_RUNS], samples[-_WINDOW_RUNS:]
+    if len(before) < _WINDOW_RUNS:
+        return False
+    drift = abs(_median(last) - _median(before))
+    return drift > max(_DRIFT_SHARE * _median(before), _DRIFT_SPREADS * (_deviation(before) + _deviation(last)))
+
+
+def _deviation(samples: Sequence[int]) -> int:
+    middle = _median(samples)
+    return _median([abs(sample - middle) for sample in samples])
+
+
+def _median(samples: Sequence[int]) -> int:
+    return sorted(samples)[len(samples) // 2]
+
+
+def _runs_per_block(warmup_ns: List[int], schedule: PairedSchedule) -> int:
+    runs = max(_MIN_BLOCK_RUNS, round(schedule.block_ns / _median(warmup_ns)))
+    return runs if schedule.period_ns is None else min(runs, _MAX_PACED_BLOCK_RUNS)

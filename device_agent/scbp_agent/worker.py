@@ -18,8 +18,8 @@ from scbp_agent import wire
 
 _LOG = logging.getLogger(__name__)
 _STDERR_TAIL_BYTES = 16 * 1024
-# Between the child's last byte on stdout and its end there is nothing left to do.
-_EXIT_GRACE_S = 5.0
+# What a dead child has left in its pipes is there at once; only a process that it left behind can hold them open.
+_DRAIN_S = 1.0
 _CRASH_HINTS = {
     "SIGILL": "numpy 1.19.5 does this on a Jetson Nano: install numpy==1.19.4, or set OPENBLAS_CORETYPE=ARMV8",
 }
@@ -63,8 +63,9 @@ class Supervisor(object):
         stdout = _Drain(child.stdout, wire.MAX_LINE_BYTES)
         stderr = _Drain(child.stderr, _STDERR_TAIL_BYTES)
         _send(child.stdin, {"kind": kind, "job": job})
-        in_time = self._await_end(child, stdout, deadline_s)
-        stderr.join(_EXIT_GRACE_S)
+        in_time = self._await_end(child, deadline_s)
+        stdout.join(_DRAIN_S)
+        stderr.join(_DRAIN_S)
         if self._closed:
             raise _session_ended()
         if not in_time:
@@ -90,20 +91,18 @@ class Supervisor(object):
             )
             return self._child
 
-    def _await_end(self, child: "subprocess.Popen[bytes]", stdout: "_Drain", deadline_s: float) -> bool:
-        # Waiting for the end of stdout costs no CPU time, while Popen.wait(timeout) polls and would disturb the timing.
-        ended = stdout.join(deadline_s)
-        try:
-            if ended:
-                child.wait(_EXIT_GRACE_S)
-        except subprocess.TimeoutExpired:
-            ended = False
+    def _await_end(self, child: "subprocess.Popen[bytes]", deadline_s: float) -> bool:
+        # Waiting in the kernel costs no CPU time, while Popen.wait(timeout) polls and would disturb the timing.
+        ended = threading.Event()
+        threading.Thread(target=_await_exit, args=(child.pid, ended), daemon=True).start()
+        # A lock cannot wait longer than this, which is centuries.
+        in_time = ended.wait(min(deadline_s, threading.TIMEOUT_MAX))
         with self._lock:
             self._child = None
-            if not ended:
-                _kill_group(child)
+            # Until it is waited for, its process id is its own, and so is its group: what it left behind goes, too.
+            _kill_group(child)
         child.wait()
-        return ended
+        return in_time
 
 
 class _Drain(object):
@@ -124,8 +123,7 @@ class _Drain(object):
 
     def join(self, timeout_s: float) -> bool:
         """Wait for the end of the pipe; returns whether it came."""
-        # A lock cannot wait longer than this, which is centuries.
-        self._thread.join(min(timeout_s, threading.TIMEOUT_MAX))
+        self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
     def tail(self) -> bytes:
@@ -136,6 +134,11 @@ class _Drain(object):
 def _session_ended() -> wire.AgentFailure:
     message = "the worker was stopped: the session has ended"
     return wire.AgentFailure(wire.WORKER_CRASHED, message, transient=True)
+
+
+def _await_exit(pid: int, ended: threading.Event) -> None:
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    ended.set()
 
 
 def _send(stdin: IO[bytes], request: Dict[str, Any]) -> None:

@@ -348,24 +348,29 @@ def wait_until(condition):
 
 def test_samples_are_taken_while_something_is_measured(make_board):
     root = make_board("jetson-orin-nano")
-    with sampler.Sampler(root, period_s=0.001) as taken:
+    with sampler.Sampler(lambda: conditions.sample(root), period_s=0.001) as taken:
         wait_until(lambda: len(taken.samples) >= 3)
     count = len(taken.samples)
-    assert taken.samples[0]["power"]["total_w"] == 12.5
-    assert [own["at_s"] for own in taken.samples] == sorted(own["at_s"] for own in taken.samples)
+    assert taken.samples[0].value["power"]["total_w"] == 12.5
+    assert [own.at_ns for own in taken.samples] == sorted(own.at_ns for own in taken.samples)
     assert len(taken.samples) == count, "none after the end"
 
 
-def test_a_long_measurements_samples_are_thinned_out(tmp_path, monkeypatch):
-    monkeypatch.setattr(sampler, "_LIMIT", 8)
-    taken = sampler.Sampler(str(tmp_path), period_s=0.0001)
+def test_a_long_measurements_samples_are_thinned_out_and_the_worst_can_stay():
+    falling = iter(range(1000, 0, -1))
+    taken = sampler.Sampler(lambda: next(falling), period_s=0.0001, limit=8, keep=sampler.smaller)
     with taken:
         wait_until(lambda: taken._period_s >= 0.0008)
     assert 4 <= len(taken.samples) <= 8
+    assert taken.samples[-1].value == min(own.value for own in taken.samples) == next(falling) + 1
     assert taken._thread.is_alive() is False
 
 
-def test_a_short_measurement_waits_for_no_sample(tmp_path):
-    with sampler.Sampler(str(tmp_path), period_s=3600.0) as taken:
+def test_a_short_measurement_waits_for_no_sample_and_nothing_read_is_none():
+    with sampler.Sampler(lambda: 1, period_s=3600.0) as taken:
         pass
+    assert taken.samples == []
+    reads = []
+    with sampler.Sampler(lambda: reads.append(1), period_s=0.0001) as taken:
+        wait_until(lambda: len(reads) > 3)
     assert taken.samples == []

@@ -13,7 +13,16 @@ class RecordingClock:
     def __init__(self, monkeypatch):
         self.now_ns = 0
         self.order = ""
+        self.slept_ns = 0
         monkeypatch.setattr(timing, "now_ns", lambda: self.now_ns)
+        monkeypatch.setattr(timing.time, "sleep", self._sleep)
+
+    def _sleep(self, seconds):
+        assert seconds > 0
+        # A kernel wakes nobody on the nanosecond: some too early, which is the caller's to notice, some late.
+        slept_ns = max(1, round(seconds * 1e9) - 3)
+        self.now_ns += slept_ns
+        self.slept_ns += slept_ns
 
     def subject(self, letter, duration_ns, inputs=("x",)):
         def run(_array):
@@ -77,3 +86,111 @@ def test_garbage_collection_is_off_while_timing_and_on_again_after_a_failure():
 
 def test_clock_too_coarse_for_the_model_reads_one_ns_not_none(clock):
     assert timing.time_runs(clock.subject("C", 0), 2) == [1, 1]
+
+
+def ramp(clock, start_ns, step_ns, until_ns):
+    """A model that gets faster from run to run, as while a clock ramps up."""
+    durations = iter([*range(start_ns, until_ns, -step_ns), *[until_ns] * 10_000])
+
+    def run(_array):
+        clock.now_ns += next(durations)
+
+    return timing.Subject(run, ["x"])
+
+
+def test_a_warm_up_lasts_until_the_latency_does_not_drift(clock):
+    (samples,) = timing.warm_up([ramp(clock, 2000, 100, 1000)], 1, 10**9, timing.Pace(None))
+    assert samples[:3] == [2000, 1900, 1800]
+    assert 1000 in samples
+    assert len(samples) < 20
+    assert timing.is_steady(samples)
+
+
+def test_a_warm_up_that_never_gets_steady_ends_at_its_limit(clock):
+    (samples,) = timing.warm_up([ramp(clock, 10**6, 10_000, 1)], 1, 10**7, timing.Pace(None))
+    assert 10**7 <= sum(samples) < 1.1 * 10**7
+    assert timing.is_drifting(samples)
+    assert not timing.is_steady(samples)
+
+
+def test_a_warm_up_takes_what_it_must_even_where_it_is_steady(clock):
+    (samples,) = timing.warm_up([clock.subject("C", 100)], 2500, 10**9, timing.Pace(None))
+    assert sum(samples) == 2500
+
+
+@pytest.mark.parametrize(
+    ("samples", "drifts"),
+    [
+        ([1000] * 10, False),
+        ([1000] * 5 + [1015] * 5, False),
+        ([1000] * 5 + [1030] * 5, True),
+        ([1000] * 5 + [970] * 5, True),
+        ([1000, 900, 1100, 1300, 800, 1050, 950, 1150, 1350, 850], False),
+        ([1000] * 9, False),
+        ([5000] * 50 + [1000] * 10, False),
+    ],
+)
+def test_a_drift_is_more_than_two_percent_and_more_than_the_spread_explains(samples, drifts):
+    assert timing.is_drifting(samples) is drifts
+
+
+def test_too_few_samples_are_not_called_steady():
+    assert timing.is_steady([1000] * 10)
+    assert not timing.is_steady([1000] * 9)
+
+
+def test_warm_ups_that_still_drift_are_counted(clock):
+    schedule = timing.PairedSchedule(2, 1, 1, warmup_limit_ns=10**7)
+    candidate, reference = ramp(clock, 10**6, 10_000, 1), clock.subject("R", 10**6)
+    assert timing.time_paired(candidate, reference, schedule).unsteady_warmups == 1
+
+
+def starts(clock, durations_ns, period_ns):
+    """Run once for each duration at the pace; returns when each began, and how many periods were missed."""
+    began, pace = [], timing.Pace(period_ns)
+    pending = iter(durations_ns)
+
+    def run(_array):
+        began.append(clock.now_ns)
+        clock.now_ns += next(pending)
+
+    timing.time_runs(timing.Subject(run, ["x"]), len(durations_ns), pace)
+    return began, pace.missed
+
+
+def test_runs_begin_at_multiples_of_the_period_however_long_they_are(clock):
+    assert starts(clock, [10, 90, 99, 20, 1], 100) == ([0, 100, 200, 300, 400], 0)
+
+
+def test_who_is_late_waits_for_the_next_frame_and_the_missed_ones_are_counted(clock):
+    assert starts(clock, [10, 250, 10, 101, 10], 100) == ([0, 100, 400, 500, 700], 3)
+
+
+def test_a_run_of_exactly_a_period_misses_none(clock):
+    assert starts(clock, [100, 100, 100], 100) == ([0, 100, 200], 0)
+
+
+def test_waiting_is_in_no_sample(clock):
+    samples = timing.time_runs(clock.subject("C", 40), 5, timing.Pace(1000))
+    assert samples == [40] * 5
+    assert clock.slept_ns >= 4 * 960
+
+
+def test_a_tight_loop_never_waits(clock):
+    timing.time_paired(clock.subject("C", 40), clock.subject("R", 40), timing.PairedSchedule(2, 400, 100))
+    assert clock.slept_ns == 0
+
+
+def test_a_pair_takes_turns_at_the_pace_and_a_block_is_some_frames(clock):
+    candidate, reference = clock.subject("C", 100), clock.subject("R", 2500)
+    samples = timing.time_paired(candidate, reference, timing.PairedSchedule(2, 10**6, 1, period_ns=1000))
+    assert [len(block) for block in samples.candidate_blocks_ns + samples.reference_blocks_ns] == [5] * 4
+    assert clock.order[6:] == "RRRRRCCCCCCCCCCRRRRR"
+    # Each of the reference's runs lasts for two frames more; what a last one misses, nobody waits for.
+    assert samples.missed_periods == 2 * (3 + 5 + 5 - 1)
+
+
+def test_a_loop_lasts_as_long_as_it_must_and_has_as_many_runs(clock):
+    assert len(timing.time_loop(clock.subject("C", 100), 3, 1000, timing.Pace(None))) == 10
+    assert len(timing.time_loop(clock.subject("C", 100), 3, 0, timing.Pace(None))) == 3
+    assert len(timing.time_loop(clock.subject("C", 100), 3, 1000, timing.Pace(200))) == 6

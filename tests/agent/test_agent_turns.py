@@ -14,9 +14,9 @@ def test_the_models_take_turns_in_who_is_loaded_first(monkeypatch, linear_model,
     open_model = jobs._open
 
     @contextmanager
-    def watched(model, options, files):
+    def watched(model, options, job):
         loaded.append(model.blobs["model"])
-        with open_model(model, options, files) as opened:
+        with open_model(model, options, job) as opened:
             yield opened
 
     monkeypatch.setattr(jobs, "_open", watched)
@@ -29,5 +29,6 @@ def test_the_models_take_turns_in_who_is_loaded_first(monkeypatch, linear_model,
         "inputs": None,
         **{"loads": 4, "blocks": 2, "block_ns": 1000, "warmup_ns": 1000, "deadline_s": 60.0},
     }
-    jobs._paired({"plan": plan, "files": {CANDIDATE: str(path), REFERENCE: str(path)}})
+    files = {CANDIDATE: str(path), REFERENCE: str(path)}
+    jobs._paired({"plan": plan, "files": files, "engines": str(tmp_path / "engines")})
     assert loaded == [REFERENCE, CANDIDATE, CANDIDATE, REFERENCE] * 2

@@ -40,13 +40,11 @@ Prepared.__doc__ = """A model as its runtime loads it: what came over the wire, 
 in words what happened to it.
 """
 
-DeviceTimes = NamedTuple(
-    "DeviceTimes", [("h2d_ns", List[int]), ("compute_ns", List[int]), ("d2h_ns", List[int]), ("enqueue_ns", List[int])]
-)
-DeviceTimes.__doc__ = """One entry for each run by the device's clock: copying the input there, computing, copying back.
+# Runtimes that always use the GPU, and the one of onnxruntime's providers that never does.
+_ON_GPU = frozenset(["tensorrt"])
+_CPU_PROVIDER = "CPUExecutionProvider"
 
-``enqueue_ns`` is what the host took to give the computing to the device, by the host's clock.
-"""
+DeviceTimes = wire.DeviceTimes
 
 
 class Model(object):
@@ -100,6 +98,17 @@ def require(name: str) -> str:
 def load(name: str) -> Any:
     """Return the runtime's module in this package, which imports the library only when asked to do something."""
     return importlib.import_module(require(name))
+
+
+def has_build_step(name: str) -> bool:
+    """Return whether a model must be built before this runtime can load it."""
+    return hasattr(load(name), "prepare")
+
+
+def runs_on_cpu(options: wire.RuntimeOptions) -> bool:
+    """Return whether no GPU is in play: CUDA reserves more address space than any board has memory."""
+    providers = options.settings.get("providers") or [_CPU_PROVIDER]
+    return options.runtime not in _ON_GPU and list(providers) == [_CPU_PROVIDER]
 
 
 def resolve_settings(options: wire.RuntimeOptions) -> Dict[str, Any]:

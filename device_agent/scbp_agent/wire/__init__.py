@@ -15,6 +15,7 @@ from scbp_agent.wire.codec import encode as encode
 from scbp_agent.wire.codec import field as field
 from scbp_agent.wire.codec import sha256_field as sha256_field
 from scbp_agent.wire.codec import to_wire as to_wire
+from scbp_agent.wire.plans import BuildPlan as BuildPlan
 from scbp_agent.wire.plans import InferPlan as InferPlan
 from scbp_agent.wire.plans import LayersPlan as LayersPlan
 from scbp_agent.wire.plans import ModelRef as ModelRef
@@ -22,6 +23,7 @@ from scbp_agent.wire.plans import PairedPlan as PairedPlan
 from scbp_agent.wire.plans import RuntimeOptions as RuntimeOptions
 from scbp_agent.wire.plans import SoloPlan as SoloPlan
 from scbp_agent.wire.plans import TensorRef as TensorRef
+from scbp_agent.wire.plans import build_plan as build_plan
 from scbp_agent.wire.plans import infer_plan as infer_plan
 from scbp_agent.wire.plans import layers_plan as layers_plan
 from scbp_agent.wire.plans import model_ref as model_ref
@@ -29,22 +31,28 @@ from scbp_agent.wire.plans import paired_plan as paired_plan
 from scbp_agent.wire.plans import runtime_options as runtime_options
 from scbp_agent.wire.plans import solo_plan as solo_plan
 from scbp_agent.wire.plans import tensor_ref as tensor_ref
+from scbp_agent.wire.results import BuildResult as BuildResult
+from scbp_agent.wire.results import DeviceTimes as DeviceTimes
+from scbp_agent.wire.results import Energy as Energy
 from scbp_agent.wire.results import InferResult as InferResult
 from scbp_agent.wire.results import LayersResult as LayersResult
 from scbp_agent.wire.results import NodeTime as NodeTime
 from scbp_agent.wire.results import PairedResult as PairedResult
+from scbp_agent.wire.results import Phase as Phase
 from scbp_agent.wire.results import SoloResult as SoloResult
+from scbp_agent.wire.results import build_result as build_result
 from scbp_agent.wire.results import infer_result as infer_result
 from scbp_agent.wire.results import layers_result as layers_result
 from scbp_agent.wire.results import paired_result as paired_result
 from scbp_agent.wire.results import solo_result as solo_result
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 MAX_LINE_BYTES = 64 * 1024 * 1024
 
 HELLO = "hello"
 HAVE = "have"
 ADMIT = "admit"
+MEASURE_BUILD = "measure_build"
 MEASURE_PAIRED = "measure_paired"
 MEASURE_SOLO = "measure_solo"
 MEASURE_LAYERS = "measure_layers"

@@ -1,7 +1,7 @@
 """Lines and their fields: JSON in and out, each field checked."""
 
 import json
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Optional
 
 
 class WireError(Exception):
@@ -76,6 +76,11 @@ def positive(data: Dict[str, Any], name: str) -> int:
     if value <= 0:
         raise WireError("field %r: expected a positive integer, got %r" % (name, value))
     return value
+
+
+def optional_positive(data: Dict[str, Any], name: str) -> Optional[int]:
+    """Return ``data[name]`` as :func:`positive` does, or None where it is null or not there."""
+    return None if data.get(name) is None else positive(data, name)
 
 
 def samples(values: Any) -> List[int]:

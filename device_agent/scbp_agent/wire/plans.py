@@ -2,7 +2,7 @@
 
 from typing import Any, Dict, NamedTuple, Optional, Tuple
 
-from scbp_agent.wire.codec import WireError, field, positive, sha256_field
+from scbp_agent.wire.codec import WireError, field, optional_positive, positive, sha256_field
 
 ModelRef = NamedTuple("ModelRef", [("format", str), ("blobs", Dict[str, str])])
 ModelRef.__doc__ = """A model as blobs by role: ``{"format": "onnx", "blobs": {"model": sha256}}``."""
@@ -18,69 +18,85 @@ RuntimeOptions.__doc__ = """Which runtime runs the model, with how many intra-op
 ``settings`` are checked by the runtime's own module: one that it does not know is a BAD_REQUEST, never ignored.
 """
 
-PairedPlan = NamedTuple(
-    "PairedPlan",
-    [
-        ("candidate", ModelRef),
-        ("reference", ModelRef),
-        ("options", RuntimeOptions),
-        ("inputs", Optional[TensorRef]),
-        ("loads", int),
-        ("blocks", int),
-        ("block_ns", int),
-        ("warmup_ns", int),
-        ("deadline_s", float),
-    ],
-)
-PairedPlan.__doc__ = """Time candidate and reference in alternating blocks, in the order ABBA, in one worker.
 
-Both are loaded anew ``loads`` times, since where a model's weights come to lie in memory moves its latency; ``blocks``
-is the number for each model after each load (even); each block runs for about ``block_ns`` (at least two runs);
-``inputs`` are cycled through, one batch entry a run; None means seeded noise.
-"""
+class PairedPlan(NamedTuple):
+    """Time candidate and reference in alternating blocks, in the order ABBA, in one worker.
 
-SoloPlan = NamedTuple(
-    "SoloPlan",
-    [
-        ("model", ModelRef),
-        ("options", RuntimeOptions),
-        ("inputs", Optional[TensorRef]),
-        ("runs", int),
-        ("deadline_s", float),
-    ],
-)
-SoloPlan.__doc__ = """Load one model in a fresh worker that holds nothing else, and run it: memory and load time."""
+    Both are loaded anew ``loads`` times, since where a model's weights come to lie in memory moves its latency;
+    ``blocks`` is the number for each model after each load (even); each block runs for about ``block_ns`` (at least two
+    runs); ``inputs`` are cycled through, one batch entry a run; None means seeded noise.
 
-InferPlan = NamedTuple(
-    "InferPlan",
-    [
-        ("model", ModelRef),
-        ("options", RuntimeOptions),
-        ("inputs", TensorRef),
-        ("expected", Optional[TensorRef]),
-        ("deadline_s", float),
-    ],
-)
-InferPlan.__doc__ = (
+    Each warm-up takes ``warmup_ns`` and, with a ``warmup_limit_ns``, goes on until the latency does not drift any more.
+    With ``period_ns`` each run begins at the next multiple of it, as if a camera gave the frames; None is a tight loop.
+    ``memory_limit_bytes`` bounds the worker's address space.
+    """
+
+    candidate: ModelRef
+    reference: ModelRef
+    options: RuntimeOptions
+    inputs: Optional[TensorRef]
+    loads: int
+    blocks: int
+    block_ns: int
+    warmup_ns: int
+    deadline_s: float
+    warmup_limit_ns: Optional[int] = None
+    period_ns: Optional[int] = None
+    memory_limit_bytes: Optional[int] = None
+
+
+class BuildPlan(NamedTuple):
+    """Make ready what the runtime loads, in a worker of its own: an engine is built once, and is then in the cache."""
+
+    model: ModelRef
+    options: RuntimeOptions
+    deadline_s: float
+    memory_limit_bytes: Optional[int] = None
+
+
+class SoloPlan(NamedTuple):
+    """Load one model in a fresh worker that holds nothing else, run it, and load it again: time and memory of each.
+
+    The timed loop takes ``runs`` runs at least, and ``loop_ns`` where that is given: power is read that often. The
+    others are as in PairedPlan; the warm-up takes three runs at least.
+    """
+
+    model: ModelRef
+    options: RuntimeOptions
+    inputs: Optional[TensorRef]
+    runs: int
+    deadline_s: float
+    loop_ns: Optional[int] = None
+    warmup_ns: Optional[int] = None
+    warmup_limit_ns: Optional[int] = None
+    period_ns: Optional[int] = None
+    memory_limit_bytes: Optional[int] = None
+
+
+class InferPlan(NamedTuple):
     """Run every entry of ``inputs``, return the outputs, and compare them with the host's where it sent them."""
-)
+
+    model: ModelRef
+    options: RuntimeOptions
+    inputs: TensorRef
+    expected: Optional[TensorRef]
+    deadline_s: float
+    memory_limit_bytes: Optional[int] = None
 
 
-LayersPlan = NamedTuple(
-    "LayersPlan",
-    [
-        ("model", ModelRef),
-        ("options", RuntimeOptions),
-        ("inputs", Optional[TensorRef]),
-        ("warmup_runs", int),
-        ("runs", int),
-        ("deadline_s", float),
-    ],
-)
-LayersPlan.__doc__ = """Time every node of one model under the runtime's own profiler, in a worker of its own.
+class LayersPlan(NamedTuple):
+    """Time every node of one model under the runtime's own profiler, in a worker of its own.
 
-A profiler slows a model down, so this is never part of another measurement, and only the shares of the times count.
-"""
+    A profiler slows a model down, so this is never part of another measurement, and only the shares of the times count.
+    """
+
+    model: ModelRef
+    options: RuntimeOptions
+    inputs: Optional[TensorRef]
+    warmup_runs: int
+    runs: int
+    deadline_s: float
+    memory_limit_bytes: Optional[int] = None
 
 
 def model_ref(data: Dict[str, Any]) -> ModelRef:
@@ -116,6 +132,19 @@ def paired_plan(data: Dict[str, Any]) -> PairedPlan:
         positive(data, "block_ns"),
         positive(data, "warmup_ns"),
         float(field(data, "deadline_s", int, float)),
+        warmup_limit_ns=optional_positive(data, "warmup_limit_ns"),
+        period_ns=optional_positive(data, "period_ns"),
+        memory_limit_bytes=optional_positive(data, "memory_limit_bytes"),
+    )
+
+
+def build_plan(data: Dict[str, Any]) -> BuildPlan:
+    """Read a BuildPlan; raises WireError."""
+    return BuildPlan(
+        model_ref(field(data, "model", dict)),
+        runtime_options(field(data, "options", dict)),
+        float(field(data, "deadline_s", int, float)),
+        memory_limit_bytes=optional_positive(data, "memory_limit_bytes"),
     )
 
 
@@ -127,6 +156,11 @@ def solo_plan(data: Dict[str, Any]) -> SoloPlan:
         _optional_tensor(data, "inputs"),
         positive(data, "runs"),
         float(field(data, "deadline_s", int, float)),
+        loop_ns=optional_positive(data, "loop_ns"),
+        warmup_ns=optional_positive(data, "warmup_ns"),
+        warmup_limit_ns=optional_positive(data, "warmup_limit_ns"),
+        period_ns=optional_positive(data, "period_ns"),
+        memory_limit_bytes=optional_positive(data, "memory_limit_bytes"),
     )
 
 
@@ -138,6 +172,7 @@ def infer_plan(data: Dict[str, Any]) -> InferPlan:
         tensor_ref(field(data, "inputs", dict)),
         _optional_tensor(data, "expected"),
         float(field(data, "deadline_s", int, float)),
+        memory_limit_bytes=optional_positive(data, "memory_limit_bytes"),
     )
 
 
@@ -150,6 +185,7 @@ def layers_plan(data: Dict[str, Any]) -> LayersPlan:
         positive(data, "warmup_runs"),
         positive(data, "runs"),
         float(field(data, "deadline_s", int, float)),
+        memory_limit_bytes=optional_positive(data, "memory_limit_bytes"),
     )
 
 
