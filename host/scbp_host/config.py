@@ -23,10 +23,16 @@ from pydantic import (
 from scbp_host.errors import ConfigError, UsageError
 
 DEFAULT_FILE = Path("scbp.toml")
+# Faster than any camera, and still a period that a board's sleep can keep.
+MAX_RATE_HZ = 1000.0
 # What a run may lose in accuracy where the user sets no budget at all, in points.
 DEFAULT_ACCURACY_DROP = 1.0
 
-_UNITS = {"ms": {"us": 1e-3, "ms": 1.0, "s": 1e3}, "MB": {"kB": 1e-3, "KB": 1e-3, "MB": 1.0, "GB": 1e3}}
+_UNITS = {
+    "ms": {"us": 1e-3, "ms": 1.0, "s": 1e3},
+    "MB": {"kB": 1e-3, "KB": 1e-3, "MB": 1.0, "GB": 1e3},
+    "Hz": {"Hz": 1.0, "hz": 1.0, "fps": 1.0},
+}
 _QUANTITY = re.compile(r"\s*([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\s*([A-Za-z]+)\s*")
 
 
@@ -75,6 +81,7 @@ BinningMethod = Literal["stage", "params", "macs", "latency"]
 Binning = Annotated[BinningMethod | Mapping[str, tuple[str, ...]], BeforeValidator(_binning)]
 Milliseconds = Annotated[float | None, _reads("ms"), _writes("ms")]
 Megabytes = Annotated[float | None, _reads("MB"), _writes("MB")]
+Hertz = Annotated[float | None, _reads("Hz"), _writes("Hz")]
 Augment = Literal["none", "shift", "crop-flip", "resized-crop-flip"]
 Accuracy = Literal["importance", "refit", "supernet"]
 Init = Literal["inherited", "from-scratch"]
@@ -121,6 +128,7 @@ class RunConfig(BaseModel):
         halving: successive halving's first rung, in epochs; None trains every candidate to the end.
         train_workers: candidates trained at the same time, each in a process of its own.
         compile: whether trainings go through ``torch.compile``.
+        rate: Hz; models run at a camera's rate while they are timed. None is a tight loop.
         latency_budget: ms; None sets none.
         memory_budget: MB of 10^6 bytes; None sets none.
         max_accuracy_drop: points of validation top-1 below the seed; see :attr:`accuracy_drop_points`.
@@ -156,6 +164,7 @@ class RunConfig(BaseModel):
     halving: int | None = Field(None, ge=1)
     train_workers: int = Field(1, ge=1)
     compile: bool = False
+    rate: Hertz = Field(None, le=MAX_RATE_HZ)
     latency_budget: Milliseconds = None
     memory_budget: Megabytes = None
     max_accuracy_drop: float | None = Field(None, ge=0, le=100)

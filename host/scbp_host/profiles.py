@@ -86,6 +86,7 @@ class _ProfileTable(_Table):
     threads: _Count = 1
     python: _Text | None = None
     workdir: _Text | None = None
+    memory_limit_mb: _Count | None = None
     device_tree_model: str = ""
     compatible: list[_Text] = []
     hardware: _HardwareTable | None = None
@@ -221,6 +222,7 @@ def _to_profile(path: Path, table: _ProfileTable) -> DeviceProfile:
         workdir=table.workdir or (str(_cache_folder() / "agent") if local else ".scbp"),
         ssh=_to_address(path, table.ssh),
         source=path,
+        memory_limit_bytes=None if table.memory_limit_mb is None else table.memory_limit_mb * 10**6,
         device_tree_model=table.device_tree_model,
         compatible=tuple(table.compatible),
         hardware=_to_hardware(table.hardware or _HardwareTable()),

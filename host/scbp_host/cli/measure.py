@@ -11,6 +11,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from scbp_host.cli.console import out, print_json
+from scbp_host.config import config_of_flags
+from scbp_host.domain.alone import Alone
 from scbp_host.domain.measurement import Measurement, NodeLatency
 from scbp_host.domain.outcome import Failure
 from scbp_host.errors import DeviceError, ModelError
@@ -27,6 +29,9 @@ def measure(
     reference: Annotated[
         Path | None, typer.Option(help="Another ONNX to pair with; itself where none is given.")
     ] = None,
+    rate: Annotated[
+        str | None, typer.Option(help="Run at a camera's rate, e.g. 30hz, and not in a tight loop.")
+    ] = None,
     layers: Annotated[bool, typer.Option("--layers", help="Time every node as well, in a run of its own.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
 ) -> None:
@@ -34,13 +39,16 @@ def measure(
     from scbp_host.device.client import open_device
     from scbp_host.measuring.layers import measure_layers
     from scbp_host.measuring.session import MeasureSettings, MeasuringSession
+    from scbp_host.measuring.settings import period_of
 
+    period_ns = period_of(config_of_flags({"rate": rate}).rate)
     profile = load_profile(device)
+    settings = MeasureSettings(period_ns=period_ns, memory_limit_bytes=profile.memory_limit_bytes)
     content = _read_onnx(model)
     paired_with = content if reference is None else _read_onnx(reference)
     with open_device(profile) as client:
         client.require_runtime(profile.runtime)
-        session = MeasuringSession(client, MeasureSettings(), client.options, paired_with, None, 0)
+        session = MeasuringSession(client, settings, client.options, paired_with, None, 0)
         measured = _need(model, session.measure(content, pack=False))
         nodes = _need(model, measure_layers(client, content, None, pack=False)) if layers else ()
     facts, rows = _facts(measured), {"layers": _rows(nodes)} if layers else {}
@@ -89,22 +97,60 @@ def _facts(measurement: Measurement) -> dict[str, Any]:
         "latency_max_ms": quantile_ns(blocks, 1.0) / 1e6,
         "latency_ratio": measurement.ratio.value,
         "latency_ratio_ci95": [measurement.ratio.low, measurement.ratio.high],
+        "rate_hz": None if measurement.period_ns is None else 1e9 / measurement.period_ns,
+        "missed_frames": measurement.missed_periods,
         "load_ms": measurement.load_ns / 1e6,
         "peak_memory_mb": measurement.peak_rss_bytes / 1e6,
+        **_alone_facts(measurement.alone),
         "samples": sum(len(block) for block in blocks),
         "warnings": list(measurement.warnings),
     }
 
 
+def _alone_facts(alone: Alone | None) -> dict[str, Any]:
+    from scbp_host.report.summary import EnergyRecord, PhaseRecord
+
+    if alone is None:
+        return {}
+    energy = alone.energy
+    return {
+        "warm_load_ms": alone.warm_load.duration_ns / 1e6,
+        "build_s": None if alone.build_ns is None else alone.build_ns / 1e9,
+        "energy": energy and EnergyRecord.of(energy).model_dump(mode="json"),
+        "phases": [PhaseRecord.of(name, phase).model_dump(mode="json") for name, phase in alone.phases.items()],
+        "notes": list(alone.notes),
+    }
+
+
 def _show(model: Path, facts: dict[str, Any]) -> None:
     table = Table(title=escape(str(model)), title_justify="left", show_header=False)
+    phases = facts.pop("phases", [])
     for name, value in facts.items():
-        if isinstance(value, list):
-            text = ", ".join(f"{own:.4g}" if isinstance(own, float) else str(own) for own in value) or "none"
-        else:
-            text = f"{value:.4g}" if isinstance(value, float) else str(value)
-        table.add_row(name, escape(text))
+        if value is not None:
+            table.add_row(name, escape(_text(value)))
     out.print(table)
+    if phases:
+        _show_phases(phases)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(_text(own) for own in value) or "none"
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_text(own)}" for name, own in value.items())
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _show_phases(rows: Sequence[dict[str, Any]]) -> None:
+    table = Table(title="alone in a worker", title_justify="left")
+    table.add_column("phase")
+    columns = {"ms": "ms", "peak_mb": "peak MB", "pss_mb": "PSS MB", "gpu_mb": "GPU MB", "system_mb": "board MB"}
+    for name in columns.values():
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(row["name"], *("–" if row[key] is None else f"{row[key]:.1f}" for key in columns))
+    out.print(table)
+    out.print("The figures of memory overlap: none may be added to another. A dash is what this board cannot tell.")
 
 
 def _rows(nodes: Sequence[NodeLatency]) -> list[dict[str, Any]]:

@@ -36,6 +36,7 @@ def run(
     ratios: Annotated[
         str | None, typer.Option(help="Width modifiers in (0, 1], e.g. 1,0.75,0.5,0.25; or a set.")
     ] = None,
+    rate: Annotated[str | None, typer.Option(help="Time models at a camera's rate, e.g. 30hz.")] = None,
     latency_budget: Annotated[str | None, typer.Option(help="p50, e.g. 15ms.")] = None,
     memory_budget: Annotated[str | None, typer.Option(help="Peak memory, e.g. 300MB.")] = None,
     max_accuracy_drop: Annotated[
@@ -83,6 +84,7 @@ def run(
         "binning": binning,
         "superblocks": superblocks,
         "ratios": parse_ratios(ratios),
+        "rate": rate,
         "latency_budget": latency_budget,
         "memory_budget": memory_budget,
         "max_accuracy_drop": max_accuracy_drop,

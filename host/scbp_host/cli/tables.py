@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from scbp_host.errors import InfeasibleError
-from scbp_host.report.headline import searched, verdict
+from scbp_host.report.headline import energy_line, searched, verdict
 from scbp_host.report.summary import CandidateRecord, Summary
 
 _FAILED_SHOWN = 5
@@ -20,6 +20,10 @@ def show_summary(summary: Summary, console: Console) -> None:
     console.print(f"[bold]{escape(verdict(summary))}[/]")
     console.print(f"best: {escape(summary.best_reason)}")
     console.print(f"space: {searched(summary)}")
+    if summary.rate_hz is not None:
+        console.print(f"timed at {summary.rate_hz:g} Hz, as a camera gives frames")
+    if energy := energy_line(summary):
+        console.print(escape(energy))
     if summary.latency_model is not None:
         model = summary.latency_model
         console.print(

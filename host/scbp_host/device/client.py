@@ -24,7 +24,7 @@ from scbp_host.profiles import likeness
 from scbp_host.transport.base import open_transport, probe_hint
 
 T = TypeVar("T")
-Plan = wire.PairedPlan | wire.SoloPlan | wire.LayersPlan | wire.InferPlan
+Plan = wire.BuildPlan | wire.PairedPlan | wire.SoloPlan | wire.LayersPlan | wire.InferPlan
 
 _LOG = logging.getLogger(__name__)
 
@@ -147,6 +147,10 @@ class DeviceClient:
         """
         sha256 = hashlib.sha256(content).hexdigest()
         return self._persistently(lambda agent: self._ship(agent, sha256, content, pack))
+
+    def build(self, plan: wire.BuildPlan) -> wire.BuildResult | Failure:
+        """Make ready what the runtime loads, in a worker of its own; raises DeviceError when the device was lost."""
+        return self._run(wire.MEASURE_BUILD, plan, wire.build_result)
 
     def measure_paired(self, plan: wire.PairedPlan) -> wire.PairedResult | Failure:
         """Time candidate and reference side by side; raises DeviceError when the device was lost for good."""

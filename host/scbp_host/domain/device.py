@@ -74,6 +74,7 @@ class DeviceProfile:
         workdir: the agent's folder on the board; relative to the login folder.
         ssh: the address; None where none is configured (always for ``local``).
         source: the file the profile came from.
+        memory_limit_bytes: of a worker's address space, where the runtime is on the CPU; None sets no limit.
         device_tree_model: a part of the board's ``/proc/device-tree/model``; empty where that is not known.
         compatible: entries of ``/proc/device-tree/compatible`` of which one is enough to know the board.
         hardware: what the board is made of.
@@ -93,6 +94,7 @@ class DeviceProfile:
     workdir: str
     ssh: SshAddress | None = None
     source: Path | None = None
+    memory_limit_bytes: int | None = None
     device_tree_model: str = ""
     compatible: tuple[str, ...] = ()
     hardware: Hardware = field(default_factory=Hardware)

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from scbp_host.domain.alone import Alone
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -46,6 +48,11 @@ class Measurement:
         load_ns: time to load the model in that worker.
         conditions: what the board said of itself before and after (clocks, load, temperatures), as recorded.
         warnings: why the figures may be off, one line each, each with a remedy.
+        candidate_warmup_ns: raw samples of the warm-ups, load after load.
+        reference_warmup_ns: the same for the reference.
+        period_ns: each run began at a multiple of it, as a camera gives frames; None is a tight loop.
+        missed_periods: frames that came and went during a run, of both models; None for a tight loop.
+        alone: what the model showed in workers of its own; None in runs of older versions.
     """
 
     ratio: Interval
@@ -56,6 +63,11 @@ class Measurement:
     load_ns: int
     conditions: dict[str, Any]
     warnings: tuple[str, ...] = ()
+    candidate_warmup_ns: tuple[int, ...] = ()
+    reference_warmup_ns: tuple[int, ...] = ()
+    period_ns: int | None = None
+    missed_periods: int | None = None
+    alone: Alone | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-serialisable form; :meth:`from_json` is its inverse."""
@@ -68,6 +80,11 @@ class Measurement:
             "load_ns": self.load_ns,
             "conditions": self.conditions,
             "warnings": list(self.warnings),
+            "candidate_warmup_ns": list(self.candidate_warmup_ns),
+            "reference_warmup_ns": list(self.reference_warmup_ns),
+            "period_ns": self.period_ns,
+            "missed_periods": self.missed_periods,
+            "alone": self.alone and self.alone.to_json(),
         }
 
     @classmethod
@@ -82,6 +99,11 @@ class Measurement:
             int(data["load_ns"]),
             dict(data["conditions"]),
             tuple(data["warnings"]),
+            tuple(data.get("candidate_warmup_ns", ())),
+            tuple(data.get("reference_warmup_ns", ())),
+            data.get("period_ns"),
+            data.get("missed_periods"),
+            Alone.from_json(data["alone"]) if data.get("alone") else None,
         )
 
 

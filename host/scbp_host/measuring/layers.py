@@ -78,6 +78,7 @@ def measure_layers(
         chosen.warmup_runs,
         chosen.runs,
         chosen.timeout_s,
+        client.profile.memory_limit_bytes,
     )
     result = client.measure_layers(plan)
     return result if isinstance(result, Failure) else tuple(NodeLatency(*node) for node in result.nodes)

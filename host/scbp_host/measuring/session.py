@@ -16,40 +16,16 @@ from scbp_host.device.client import DeviceClient
 from scbp_host.domain.measurement import Measurement
 from scbp_host.domain.outcome import Failure, FailureKind
 from scbp_host.errors import ProtocolError
+from scbp_host.measuring.alone import AloneBench, to_alone
 from scbp_host.measuring.paired import latency_ratio
-from scbp_host.measuring.stability import stability_warnings
+from scbp_host.measuring.settings import MeasureSettings as MeasureSettings
+from scbp_host.measuring.stability import stability_warnings, timing_warnings
 
 T = TypeVar("T")
 Float32Array = NDArray[np.float32]
 
 # Inputs of one request, so that its reply stays a line of bounded length.
 INFER_SLICE = 512
-
-
-@dataclass(frozen=True)
-class MeasureSettings:
-    """How long to measure; with the defaults the samples of one pair take 4 x 2 x (4 x 10 + 20) ms = 0.48 s.
-
-    Attributes:
-        loads: how often both models are loaded anew. Where weights come to lie in memory moves a model's latency by
-            several percent from load to load, which no number of samples after one load averages out.
-        blocks: timed blocks for each model after each load; even, since their order is ABBA.
-        block_s: length of a block; at least two runs, so a model of 200 ms takes 6.4 s for its 16 blocks.
-        warmup_s: warm-up of each model after each load.
-        solo_runs: runs in the worker that holds one model alone.
-        paired_timeout_s: limit of the paired worker, its start included.
-        solo_timeout_s: limit of the solo worker.
-        infer_timeout_s: limit for one slice of inputs.
-    """
-
-    loads: int = 4
-    blocks: int = 4
-    block_s: float = 0.01
-    warmup_s: float = 0.02
-    solo_runs: int = 5
-    paired_timeout_s: float = 300.0
-    solo_timeout_s: float = 60.0
-    infer_timeout_s: float = 120.0
 
 
 @dataclass(frozen=True)
@@ -107,6 +83,7 @@ class MeasuringSession:
         self._pack_reference = pack_reference
         self._inputs = inputs
         self._random_seed = random_seed
+        self._alone = AloneBench(client, settings, options)
         self._stays: tuple[wire.ModelRef, wire.TensorRef | None] | None = None
 
     def measure(self, onnx: bytes, *, pack: bool) -> Measurement | Failure:
@@ -130,11 +107,9 @@ class MeasuringSession:
         outcome = _twice(partial(self._pair, onnx, pack))
         if isinstance(outcome, Failure):
             return outcome
-        paired = outcome.result
-        return replace(
-            self._timed(paired, earlier.peak_rss_bytes, earlier.baseline_rss_bytes, earlier.load_ns),
-            conditions={**paired.conditions, "solo": earlier.conditions.get("solo")},
-        )
+        timed = self._timed(outcome.result, earlier.peak_rss_bytes, earlier.baseline_rss_bytes, earlier.load_ns)
+        conditions = {**timed.conditions, "solo": earlier.conditions.get("solo")}
+        return replace(timed, conditions=conditions, alone=earlier.alone)
 
     def infer(self, onnx: bytes, inputs: Float32Array, expected: Float32Array) -> DeviceOutputs | Failure:
         """Run the model over all inputs and compare its outputs, on the device, with the host's.
@@ -161,17 +136,25 @@ class MeasuringSession:
         )
 
     def _measure(self, onnx: bytes, pack: bool) -> Measurement | Failure:
+        # What must be built is built first: in a worker that measures it would stand for the model's own memory.
+        built = self._ship_and_build(onnx, pack)
+        if isinstance(built, Failure):
+            return built
         outcome = self._pair(onnx, pack)
         if isinstance(outcome, Failure):
             return outcome
-        paired = outcome.result
-        solo = self._client.measure_solo(self._solo_plan(outcome.model, outcome.inputs))
+        solo = self._alone.run(outcome.model, outcome.inputs)
         if isinstance(solo, Failure):
             return solo
-        return replace(
-            self._timed(paired, solo.peak_rss_bytes, solo.baseline_rss_bytes, solo.load_ns),
-            conditions={**paired.conditions, "solo": solo.conditions},
-        )
+        timed = self._timed(outcome.result, solo.peak_rss_bytes, solo.baseline_rss_bytes, solo.load_ns)
+        conditions = {**timed.conditions, "solo": solo.conditions}
+        if built.conditions:
+            conditions["build"] = built.conditions
+        return replace(timed, conditions=conditions, alone=to_alone(built, solo))
+
+    def _ship_and_build(self, onnx: bytes, pack: bool) -> wire.BuildResult | Failure:
+        model = self._ship_model(onnx, pack)
+        return model if isinstance(model, Failure) else self._alone.build(model)
 
     def _pair(self, onnx: bytes, pack: bool) -> _Pair | Failure:
         """Ship what is needed and time the pair."""
@@ -198,6 +181,9 @@ class MeasuringSession:
             inputs = None if self._inputs is None else self._ship_tensor(self._inputs)
             if isinstance(reference, Failure) or isinstance(inputs, Failure):
                 return reference, inputs
+            built = self._alone.build(reference)
+            if isinstance(built, Failure):
+                return built, inputs
             self._stays = reference, inputs
         return self._stays
 
@@ -215,10 +201,10 @@ class MeasuringSession:
             round(settings.block_s * 1e9),
             round(settings.warmup_s * 1e9),
             settings.paired_timeout_s,
+            warmup_limit_ns=round(settings.warmup_limit_s * 1e9),
+            period_ns=settings.period_ns,
+            memory_limit_bytes=settings.memory_limit_bytes,
         )
-
-    def _solo_plan(self, model: wire.ModelRef, inputs: wire.TensorRef | None) -> wire.SoloPlan:
-        return wire.SoloPlan(model, self._options, inputs, self._settings.solo_runs, self._settings.solo_timeout_s)
 
     def _timed(
         self, paired: wire.PairedResult, peak_rss_bytes: int, baseline_rss_bytes: int, load_ns: int
@@ -233,8 +219,16 @@ class MeasuringSession:
             baseline_rss_bytes=baseline_rss_bytes,
             load_ns=load_ns,
             conditions=paired.conditions,
-            warnings=stability_warnings(ratio, candidate, paired.conditions),
+            warnings=(*stability_warnings(ratio, candidate, paired.conditions), *self._timing_warnings(paired)),
+            candidate_warmup_ns=tuple(paired.candidate_warmup_ns),
+            reference_warmup_ns=tuple(paired.reference_warmup_ns),
+            period_ns=self._settings.period_ns,
+            missed_periods=paired.missed_periods,
         )
+
+    def _timing_warnings(self, paired: wire.PairedResult) -> tuple[str, ...]:
+        frames = sum(len(block) for block in (*paired.candidate_blocks_ns, *paired.reference_blocks_ns))
+        return timing_warnings(paired.unsteady_warmups, 2 * self._settings.loads, paired.missed_periods or 0, frames)
 
     def _infer(self, onnx: bytes, inputs: Float32Array, expected: Float32Array) -> DeviceOutputs | Failure:
         model, sent, wanted = self._ship_model(onnx, False), self._ship_tensor(inputs), self._ship_tensor(expected)
@@ -244,7 +238,9 @@ class MeasuringSession:
             return sent
         if isinstance(wanted, Failure):
             return wanted
-        plan = wire.InferPlan(model, self._options, sent, wanted, self._settings.infer_timeout_s)
+        plan = wire.InferPlan(
+            model, self._options, sent, wanted, self._settings.infer_timeout_s, self._settings.memory_limit_bytes
+        )
         result = self._client.infer(plan)
         return result if isinstance(result, Failure) else self._device_outputs(result)
 

@@ -44,6 +44,35 @@ def stability_warnings(ratio: Interval, blocks: Blocks, conditions: dict[str, An
     return tuple(warning for warning in found if warning)
 
 
+def timing_warnings(unsteady_warmups: int, warmups: int, missed_periods: int, frames: int) -> tuple[str, ...]:
+    """Return warnings about the runs themselves.
+
+    Args:
+        unsteady_warmups: those that ended at their limit while the latency still drifted.
+        warmups: how many there were.
+        missed_periods: frames that came and went during a run; 0 in a tight loop.
+        frames: runs that were timed.
+    """
+    found = (_drift(unsteady_warmups, warmups), _missed(missed_periods, frames))
+    return tuple(warning for warning in found if warning)
+
+
+def _drift(unsteady: int, warmups: int) -> str:
+    if 2 * unsteady <= warmups:
+        return ""
+    return (
+        f"the latency still drifted at the end of {unsteady} of {warmups} warm-ups: lock the clocks, cool the board,"
+        " or close other programs"
+    )
+
+
+def _missed(missed: int, frames: int) -> str:
+    if not missed:
+        return ""
+    share = missed / (missed + frames)
+    return f"{share:.1%} of the camera's frames came during a run and were missed: the rate is too high for the models"
+
+
 def _wide(ratio: Interval) -> str:
     half_width = ratio.relative_half_width
     if half_width <= _RATIO_TOLERANCE:

@@ -43,6 +43,7 @@ def _count(value: float) -> str:
 
 ms = _or_dash(lambda value: f"{three_digits(value)} ms")
 megabytes = _or_dash(lambda value: f"{three_digits(value)} MB")
+millijoules = _or_dash(lambda value: f"{three_digits(value)} mJ")
 size_bytes = _or_dash(_bytes)
 count = _or_dash(_count)
 percent = _or_dash(lambda fraction: f"{100 * fraction:.1f} %")
@@ -79,6 +80,7 @@ def _sign(value: float) -> str:
 FILTERS: dict[str, Callable[..., str]] = {
     "ms": ms,
     "megabytes": megabytes,
+    "millijoules": millijoules,
     "size_bytes": size_bytes,
     "count": count,
     "percent": percent,

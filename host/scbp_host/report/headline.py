@@ -61,7 +61,8 @@ def cards(summary: Summary) -> tuple[Card, ...]:
     seed = summary.seed
     best = summary.best or seed
     shown = [
-        _latency_card(best, seed),
+        _latency_card(best, seed, summary.rate_hz),
+        *_energy_cards(best, seed),
         _less_is_better("Model file", best.onnx_bytes, seed.onnx_bytes, figures.size_bytes, "ONNX"),
         _less_is_better(
             "Peak memory", best.peak_memory_mb, seed.peak_memory_mb, figures.megabytes, "one process, runtime included"
@@ -109,9 +110,27 @@ def _accuracies(best: CandidateRecord, seed: CandidateRecord) -> tuple[str, floa
     return "validation", best.val_top1, seed.val_top1
 
 
-def _latency_card(best: CandidateRecord, seed: CandidateRecord) -> Card:
+def energy_line(summary: Summary) -> str:
+    """Return what an inference of best and seed takes, and who says so; empty where the board cannot tell."""
+    found = [(name, own) for name, own in (("best", summary.best), (summary.model.factory, summary.seed)) if own]
+    told = [f"{name} {figures.millijoules(own.energy.mj)}" for name, own in found if own.energy]
+    source = next((own.energy for _, own in found if own.energy), None)
+    if source is None:
+        return ""
+    return f"energy of one inference: {', '.join(told)}; {' + '.join(source.rails)} by {source.sampler}"
+
+
+def _energy_cards(best: CandidateRecord, seed: CandidateRecord) -> list[Card]:
+    if best.energy is None or seed.energy is None:
+        return []
+    source = best.energy
+    note = f"{' + '.join(source.rails)} by {source.sampler}, nothing taken off"
+    return [_less_is_better("Energy of one inference", best.energy.mj, seed.energy.mj, figures.millijoules, note)]
+
+
+def _latency_card(best: CandidateRecord, seed: CandidateRecord, rate_hz: float | None) -> Card:
     return Card(
-        "Latency, p50",
+        "Latency, p50" if rate_hz is None else f"Latency at {rate_hz:g} Hz, p50",
         figures.ms(best.latency_p50_ms),
         figures.ms(seed.latency_p50_ms),
         figures.ratio(best.latency_ratio),

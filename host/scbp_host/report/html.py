@@ -39,6 +39,7 @@ def render_html(summary: Summary) -> str:
         pareto=Markup(pareto_svg(summary)),  # noqa: S704
         ratios=Markup(ratio_svg(summary)),  # noqa: S704
         sections=_sections(summary),
+        alone=[(title, record) for title, record in (("Seed", summary.seed), ("Best", summary.best)) if record],
         facts=json.dumps(dict(summary.device.facts), indent=2, ensure_ascii=False),
     )
 

@@ -10,6 +10,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from scbp_host.domain.alone import Energy, Phase
 from scbp_host.domain.candidate import Superblock
 from scbp_host.domain.outcome import Failure
 
@@ -33,6 +34,54 @@ class FailureRecord(_Record):
         return cls(kind=failure.kind.value, message=failure.message, hint=failure.hint)
 
 
+class PhaseRecord(_Record):
+    """One phase of a worker that held the model alone; MB of 10^6 bytes, which overlap and are never summed."""
+
+    name: str
+    ms: float
+    peak_mb: float
+    peak_is_own: bool
+    pss_mb: float | None
+    gpu_mb: float | None
+    gpu_source: str | None
+    system_mb: float | None
+
+    @classmethod
+    def of(cls, name: str, phase: Phase) -> Self:
+        """Return a phase's record."""
+        return cls(
+            name=name,
+            ms=phase.duration_ns / 1e6,
+            peak_mb=phase.peak_rss_bytes / 1e6,
+            peak_is_own=phase.peak_is_own,
+            pss_mb=phase.pss_bytes and phase.pss_bytes / 1e6,
+            gpu_mb=phase.gpu_bytes and phase.gpu_bytes / 1e6,
+            gpu_source=phase.gpu_source,
+            system_mb=None if phase.system_bytes is None else phase.system_bytes / 1e6,
+        )
+
+
+class EnergyRecord(_Record):
+    """What one inference took of the board's supply, and who says so."""
+
+    mj: float
+    mean_w: float
+    sampler: str
+    rails: tuple[str, ...]
+    samples: int
+
+    @classmethod
+    def of(cls, energy: Energy) -> Self:
+        """Return an energy's record."""
+        return cls(
+            mj=energy.joules * 1e3,
+            mean_w=energy.mean_w,
+            sampler=energy.sampler,
+            rails=energy.rails,
+            samples=energy.samples,
+        )
+
+
 class CandidateRecord(_Record):
     """The seed or one structure, with everything that was measured on it."""
 
@@ -49,6 +98,11 @@ class CandidateRecord(_Record):
     latency_ratio_ci95: tuple[float, float] | None = None
     peak_memory_mb: float | None = None
     load_ms: float | None = None
+    warm_load_ms: float | None = None
+    build_s: float | None = None
+    energy: EnergyRecord | None = None
+    phases: tuple[PhaseRecord, ...] = ()
+    missed_frames: int | None = None
     val_top1: float | None = None
     test_top1: float | None = None
     rung_epochs: int | None = None
@@ -198,6 +252,7 @@ class Summary(_Record):
     device: DeviceRecord
     model: ModelRecord
     data: DataRecord
+    rate_hz: float | None = None
     space_size: int
     space_size_ci95: tuple[int, int] | None = None
     pool_size: int | None = None

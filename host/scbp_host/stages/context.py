@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from scbp_host.domain.candidate import SeedSpec
 from scbp_host.domain.device import DeviceProfile
 from scbp_host.events import Listener
 from scbp_host.measuring.session import MeasureSettings, MeasuringSession
+from scbp_host.measuring.settings import period_of
 from scbp_host.stages.artifacts import Artifacts
 from scbp_host.stages.ledger import Ledger
 from scbp_host.tasks.base import Task
@@ -49,9 +50,14 @@ class RunContext:
 
     def measuring(self, reference: bytes, *, filler: bool) -> MeasuringSession:
         """Return a session that pairs every model with ``reference``; ``filler``: its weights are, so pack it."""
+        settings = replace(
+            self.settings,
+            period_ns=period_of(self.config.rate),
+            memory_limit_bytes=self.profile.memory_limit_bytes,
+        )
         return MeasuringSession(
             self.client,
-            self.settings,
+            settings,
             self.client.options,
             reference,
             self.timing_images,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cache, lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,13 +94,19 @@ def _earlier(config: RunConfig, seed: SeedSpec, before: str | None) -> Standing:
     if path.exists():
         with Store.open(path) as store:
             for run in store.runs():
-                if run.status is RunStatus.FINISHED and (before is None or run.created_at < before):
+                is_earlier = run.status is RunStatus.FINISHED and (before is None or run.created_at < before)
+                if is_earlier and _measures_alike(run.config["config"], config):
                     standing = Standing.of(store.outcomes(run.id))
-                    same_device = run.config["config"]["device"] == config.device
-                    if same_device and standing.seed.candidate.seed == seed and standing.candidates:
+                    if standing.seed.candidate.seed == seed and standing.candidates:
                         return standing
     raise UsageError(
         f"ratios: a filter on {LATENCY} or {MEMORY} needs what an earlier run has measured, "
-        f"and {path} holds no finished run of {seed.factory!r} on {config.device!r}",
+        f"and {path} holds no finished run of {seed.factory!r} on {config.device!r}"
+        + (f" at {config.rate:g} Hz" if config.rate else ""),
         "run without this filter first, or set a budget instead: --latency-budget 15ms",
     )
+
+
+def _measures_alike(stored: Mapping[str, Any], config: RunConfig) -> bool:
+    """Whether latencies compare: on one device, and at one rate, since its clocks follow the load."""
+    return all(stored.get(key) == config.identity()[key] for key in ("device", "rate"))

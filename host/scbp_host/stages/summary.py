@@ -8,6 +8,7 @@ from typing import Any
 
 import scbp_host
 from scbp_host.config import RunConfig
+from scbp_host.domain.alone import Alone
 from scbp_host.domain.candidate import Candidate
 from scbp_host.errors import StoreError
 from scbp_host.measuring.stability import uncertain
@@ -18,10 +19,12 @@ from scbp_host.report.summary import (
     CandidateRecord,
     DataRecord,
     DeviceRecord,
+    EnergyRecord,
     FailureRecord,
     GroupRecord,
     LatencyModelRecord,
     ModelRecord,
+    PhaseRecord,
     ReferenceRecord,
     RoundRecord,
     StructureBytes,
@@ -93,6 +96,7 @@ def summarise(store: Store, run_id: str, budgets: Budgets | None = None) -> Summ
         device=DeviceRecord.model_validate(device["record"]),
         model=ModelRecord(factory=config.model, num_classes=len(data["class_names"]), input_shape=config.input_shape),
         data=DataRecord.model_validate({key: own for key, own in data.items() if key != "warnings"}),
+        rate_hz=config.rate,
         space_size=space["size"],
         space_size_ci95=space.get("size_ci95"),
         pool_size=space.get("pool_size"),
@@ -133,7 +137,9 @@ class _Records:
             figures = {
                 "peak_memory_mb": measurement.peak_rss_bytes / MB,
                 "load_ms": measurement.load_ns / 1e6,
+                "missed_frames": measurement.missed_periods,
                 "warnings": measurement.warnings,
+                **(_alone(measurement.alone) if measurement.alone else {}),
             }
         return CandidateRecord.model_validate(
             {
@@ -158,6 +164,15 @@ class _Records:
                 **figures,
             }
         )
+
+
+def _alone(alone: Alone) -> dict[str, Any]:
+    return {
+        "warm_load_ms": alone.warm_load.duration_ns / 1e6,
+        "build_s": None if alone.build_ns is None else alone.build_ns / 1e9,
+        "energy": alone.energy and EnergyRecord.of(alone.energy),
+        "phases": tuple(PhaseRecord.of(name, phase) for name, phase in alone.phases.items()),
+    }
 
 
 def _superblock(data: Payload) -> SuperblockRecord:

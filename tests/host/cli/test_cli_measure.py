@@ -41,3 +41,28 @@ def test_layers_as_a_table_say_what_they_are_worth(command):
 def test_without_the_flag_there_are_no_layers(command):
     _, out, _ = command("small.onnx", "--json")
     assert "layers" not in json.loads(out)
+
+
+def test_the_phases_alone_are_told_and_never_summed(command):
+    code, out, _ = command("small.onnx")
+    assert code == 0
+    assert [name in out for name in ("load", "inference", "warm load", "board MB")] == [True] * 4
+    assert "none may be added to another" in " ".join(out.split())
+    facts = json.loads(command("small.onnx", "--json")[1])
+    assert [phase["name"] for phase in facts["phases"]] == ["load", "inference", "warm load"]
+    assert facts["load_ms"] == facts["phases"][0]["ms"]
+    assert (facts["rate_hz"], facts["missed_frames"], facts["build_s"]) == (None, None, None)
+
+
+def test_a_cameras_rate_is_kept(command):
+    facts = json.loads(command("small.onnx", "--rate", "200hz", "--json")[1])
+    assert facts["rate_hz"] == pytest.approx(200.0)
+    assert facts["missed_frames"] >= 0
+
+
+@pytest.mark.parametrize("rate", ["30", "0hz", "fast", "30ms", "2000hz"])
+def test_a_rate_that_is_none_is_one_clear_line(command, rate):
+    code, out, err = command("small.onnx", "--rate", rate)
+    assert (code, out) == (2, "")
+    assert "--rate" in err
+    assert "Traceback" not in err

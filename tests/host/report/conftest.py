@@ -9,10 +9,12 @@ from scbp_host.report.summary import (
     CandidateRecord,
     DataRecord,
     DeviceRecord,
+    EnergyRecord,
     FailureRecord,
     GroupRecord,
     LatencyModelRecord,
     ModelRecord,
+    PhaseRecord,
     ReferenceRecord,
     RoundRecord,
     StructureBytes,
@@ -33,6 +35,14 @@ TRAINED = {
 }
 ON_FRONT = {ratios for ratios in TRAINED if TRAINED[ratios] not in (0.9778, 0.9833)}
 BEST = (0.5, 0.25, 0.5, 0.25)
+
+
+def phases(peak_mb):
+    figures = {"peak_is_own": True, "pss_mb": peak_mb - 9.0, "gpu_mb": None, "gpu_source": None}
+    return tuple(
+        PhaseRecord(name=name, ms=20.0, peak_mb=peak_mb, system_mb=peak_mb + 4.0, **figures)
+        for name in ("load", "inference", "warm load")
+    )
 
 
 def structure(number, ratios):
@@ -57,6 +67,9 @@ def structure(number, ratios):
         latency_ratio_ci95=(ratio * 0.985, ratio * 1.017),
         peak_memory_mb=58.0 + 90.0 * size,
         load_ms=12.0 + 40.0 * size,
+        warm_load_ms=8.0 + 40.0 * size,
+        energy=EnergyRecord(mj=30.0 * ratio, mean_w=5.2, sampler="INA3221, hwmon", rails=("VDD_IN",), samples=20),
+        phases=phases(58.0 + 90.0 * size),
         val_top1=val_top1,
         test_top1=0.9796 if ratios == BEST else None,
         on_front=ratios in ON_FRONT,
@@ -80,6 +93,9 @@ def seed_record():
         latency_ratio_ci95=(1.0, 1.0),
         peak_memory_mb=152.4,
         load_ms=61.2,
+        warm_load_ms=57.0,
+        energy=EnergyRecord(mj=30.0, mean_w=5.2, sampler="INA3221, hwmon", rails=("VDD_IN",), samples=20),
+        phases=phases(152.4),
         val_top1=0.9889,
         test_top1=0.9833,
         on_front=True,

@@ -1,7 +1,7 @@
 import pytest
 
 from scbp_host.report import figures
-from scbp_host.report.headline import cards, searched, verdict
+from scbp_host.report.headline import cards, energy_line, searched, verdict
 
 
 def with_best(summary, **changes):
@@ -95,3 +95,18 @@ def test_cards_set_the_best_beside_the_seed(summary):
 )
 def test_figures_read_well(shown, expected):
     assert shown == expected
+
+
+def test_energy_is_a_key_figure_where_the_board_tells_it(summary):
+    card = next(card for card in cards(summary) if card.title.startswith("Energy"))
+    assert (card.reference, card.better) == ("30.0 mJ", True)
+    assert "VDD_IN by INA3221, hwmon" in card.note
+    assert energy_line(summary).endswith("resnet18 30.0 mJ; VDD_IN by INA3221, hwmon")
+    silent = with_best(summary, energy=None)
+    assert not any(card.title.startswith("Energy") for card in cards(silent))
+    seed = summary.seed.model_copy(update={"energy": None})
+    assert energy_line(silent.model_copy(update={"seed": seed})) == ""
+
+
+def test_the_latency_card_names_the_rate(summary):
+    assert cards(summary.model_copy(update={"rate_hz": 30.0}))[0].title == "Latency at 30 Hz, p50"

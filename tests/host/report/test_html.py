@@ -214,3 +214,22 @@ def test_a_task_of_ones_own_is_reported_by_its_own_metric(summary):
     page = Page(render_html(own))
     assert {"Val. IoU <mean>", "Test IoU <mean>"} <= set(page.said("th"))
     assert "top-1" not in render_html(own)
+
+
+def test_what_seed_and_best_cost_alone_is_told_phase_by_phase(summary, page):
+    assert page.said("td").count("warm load") == 2
+    assert "161 MB" not in page.said("td"), "what overlaps is not summed"
+    assert page.said("td").count("156 MB") == len(summary.seed.phases)
+    reset_refused = [own.model_copy(update={"peak_is_own": False}) for own in summary.seed.phases]
+    other = summary.model_copy(update={"seed": summary.seed.model_copy(update={"phases": tuple(reset_refused)})})
+    assert "152 MB at most" in Page(render_html(other)).said("td")
+
+
+def test_a_run_of_an_older_version_has_no_phases_to_show(summary):
+    seed = summary.seed.model_copy(update={"phases": ()})
+    assert "alone" not in Page(render_html(summary.model_copy(update={"seed": seed}))).ids
+
+
+def test_a_cameras_rate_is_told(summary):
+    assert "timed at 30.0 Hz" in render_html(summary.model_copy(update={"rate_hz": 30.0}))
+    assert "timed at" not in render_html(summary)

@@ -17,6 +17,8 @@ DOCUMENT = Path(__file__).parents[3] / "docs" / "summary.md"
 PLACES = {
     "Summary": lambda data: [data],
     "Candidate": lambda data: [data["seed"], data["best"], *data["candidates"]],
+    "Energy": lambda data: [record["energy"] for record in data["candidates"] if record["energy"]],
+    "Phase": lambda data: [phase for record in data["candidates"] for phase in record["phases"]],
     "Failure": lambda data: [record["failure"] for record in data["candidates"] if record["failure"]],
     "Device": lambda data: [data["device"]],
     "Model": lambda data: [data["model"]],

@@ -1,0 +1,47 @@
+"""How long to measure, and under which conditions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class MeasureSettings:
+    """How long to measure; with the defaults the samples of one pair take 4 x 2 x (4 x 10 + 20) ms = 0.48 s.
+
+    Attributes:
+        loads: how often both models are loaded anew. Where weights come to lie in memory moves a model's latency by
+            several percent from load to load, which no number of samples after one load averages out.
+        blocks: timed blocks for each model after each load; even, since their order is ABBA.
+        block_s: length of a block; at least two runs, so a model of 200 ms takes 6.4 s for its 16 blocks.
+        warmup_s: least warm-up of each model after each load.
+        warmup_limit_s: a warm-up that still drifts goes on until here.
+        solo_runs: timed runs in the worker that holds one model alone, at least.
+        solo_loop_s: length of that worker's timed loop at a camera's rate, and where the board tells its power, which
+            is read ten times a second at most; elsewhere it is no more than a look at the memory.
+        paired_timeout_s: limit of the paired worker, its start included.
+        solo_timeout_s: limit of the solo worker.
+        infer_timeout_s: limit for one slice of inputs.
+        build_timeout_s: limit of a worker that builds an engine; on the smallest boards that takes many minutes.
+        period_ns: runs begin at multiples of it, as a camera gives frames; None is a tight loop.
+        memory_limit_bytes: limit of a worker's address space; None sets none. For runtimes on the CPU alone.
+    """
+
+    loads: int = 4
+    blocks: int = 4
+    block_s: float = 0.01
+    warmup_s: float = 0.02
+    warmup_limit_s: float = 0.5
+    solo_runs: int = 5
+    solo_loop_s: float = 2.0
+    paired_timeout_s: float = 300.0
+    solo_timeout_s: float = 60.0
+    infer_timeout_s: float = 120.0
+    build_timeout_s: float = 3600.0
+    period_ns: int | None = None
+    memory_limit_bytes: int | None = None
+
+
+def period_of(rate_hz: float | None) -> int | None:
+    """Return the period of a camera's rate in ns; None, no rate, is a tight loop."""
+    return None if rate_hz is None else round(1e9 / rate_hz)
