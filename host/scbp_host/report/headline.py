@@ -62,7 +62,6 @@ def cards(summary: Summary) -> tuple[Card, ...]:
     best = summary.best or seed
     shown = [
         _latency_card(best, seed, summary.rate_hz),
-        *_energy_cards(best, seed),
         _less_is_better("Model file", best.onnx_bytes, seed.onnx_bytes, figures.size_bytes, "ONNX"),
         _less_is_better(
             "Peak memory", best.peak_memory_mb, seed.peak_memory_mb, figures.megabytes, "one process, runtime included"
@@ -70,6 +69,7 @@ def cards(summary: Summary) -> tuple[Card, ...]:
         _accuracy_card(best, seed, summary.data.metric),
         _less_is_better("Parameters", best.params, seed.params, figures.count, "weights and biases"),
         _less_is_better("Compute", best.macs, seed.macs, figures.count, "multiply-accumulates for one image"),
+        *_energy_cards(best, seed),
     ]
     if best.id == seed.id:
         return tuple(Card(card.title, card.value, note=card.note) for card in shown)

@@ -13,12 +13,16 @@ from scbp_host.report.summary import CandidateRecord, FailureRecord, SuperblockR
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "summary.md"
 
+def records(data):
+    return [data["seed"], data["best"], *data["candidates"]]
+
+
 # Where each section's object lies in a serialised summary.
 PLACES = {
     "Summary": lambda data: [data],
-    "Candidate": lambda data: [data["seed"], data["best"], *data["candidates"]],
-    "Energy": lambda data: [record["energy"] for record in data["candidates"] if record["energy"]],
-    "Phase": lambda data: [phase for record in data["candidates"] for phase in record["phases"]],
+    "Candidate": records,
+    "Energy": lambda data: [record["energy"] for record in records(data) if record["energy"]],
+    "Phase": lambda data: [phase for record in records(data) for phase in record["phases"]],
     "Failure": lambda data: [record["failure"] for record in data["candidates"] if record["failure"]],
     "Device": lambda data: [data["device"]],
     "Model": lambda data: [data["model"]],
@@ -53,7 +57,7 @@ def objects_in(value):
     if isinstance(value, dict):
         yield value
         for name, inner in value.items():
-            if name not in ("facts", "stage_seconds"):
+            if name not in ("facts", "runtime_settings", "stage_seconds"):
                 yield from objects_in(inner)
     elif isinstance(value, list):
         for inner in value:
