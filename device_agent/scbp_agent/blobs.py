@@ -13,7 +13,7 @@ import os
 import re
 import shutil
 import time
-from typing import Iterator, List, NamedTuple, Optional
+from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 from scbp_agent import wire
 from scbp_agent.packing import verified_chunks
@@ -26,6 +26,7 @@ _UPLOAD_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 
 _BLOB_NAME = re.compile(r"[0-9a-f]{64}\.(?:raw|xz)")
 
+_Signature = Tuple[int, int, int, int]
 _Blob = NamedTuple("_Blob", [("path", str), ("encoding", str), ("size_bytes", int), ("used_ns", int)])
 
 
@@ -46,6 +47,8 @@ class BlobStore(object):
         self._scratch_root = os.path.join(workdir, "scratch")
         self.scratch = os.path.join(self._scratch_root, str(os.getpid()))
         self._limit_bytes = limit_bytes
+        # Inode, size and times of each raw blob as this session hashed it: until they change it is not hashed again.
+        self._hashed: Dict[str, _Signature] = {}
 
     def open(self) -> None:
         """Make the folders, and sweep out what sessions that died have left."""
@@ -95,7 +98,9 @@ class BlobStore(object):
 
     @contextlib.contextmanager
     def unpacked(self, sha256: str) -> Iterator[str]:
-        """Give the path of the unpacked content, hashed once more, for as long as the block lasts.
+        """Give the path of the unpacked content for as long as the block lasts.
+
+        It is hashed once more, except for a raw blob that nobody touched since this session hashed it.
 
         Raises:
             AgentFailure: BLOB_MISSING, or HASH_MISMATCH where the disk has damaged it (it is deleted then).
@@ -106,7 +111,8 @@ class BlobStore(object):
             raise wire.AgentFailure(wire.BLOB_MISSING, message, "send it with admit", transient=True)
         path = blob.path if blob.encoding == wire.RAW else os.path.join(self.scratch, sha256)
         try:
-            self._unpack(blob, sha256, path)
+            if blob.path not in self._hashed:
+                self._unpack(blob, sha256, path)
             yield path
         finally:
             if path != blob.path:
@@ -115,12 +121,15 @@ class BlobStore(object):
     def _unpack(self, blob: _Blob, sha256: str, path: str) -> None:
         # The announced size is not kept: the hash decides, and the free space bounds what a damaged file may write.
         room = max(self._free_bytes() - DISK_RESERVE_BYTES, blob.size_bytes)
-        # A raw blob is used in place, and only needs to be read through.
-        target = os.devnull if path == blob.path else path
+        # A raw blob is used in place, and only needs to be read through, once.
+        in_place = path == blob.path
+        target, before = os.devnull if in_place else path, _signature(blob.path)
         try:
             with open(target, "wb") as unpacked:
                 for chunk in verified_chunks(blob.path, blob.encoding, sha256, room):
                     unpacked.write(chunk)
+            if in_place:
+                self._hashed[path] = before
         except wire.AgentFailure as failure:
             if failure.kind == wire.HASH_MISMATCH:
                 _remove(blob.path)
@@ -148,10 +157,18 @@ class BlobStore(object):
         for encoding in (wire.XZ, wire.RAW):
             path = os.path.join(self._blobs, "%s.%s" % (sha256, encoding))
             if os.path.isfile(path):
-                # Boards mount with noatime, so the time of last use is the file's mtime, set here.
-                os.utime(path)
+                self._touch(path)
                 return _blob(path)
         return None
+
+    def _touch(self, path: str) -> None:
+        """Note the time of last use: boards mount with noatime, so it is the file's mtime."""
+        unchanged = self._hashed.pop(path, None) == _signature(path)
+        # The kernel's own stamps move in ticks of milliseconds: after this one, any write leaves another.
+        now_ns = int(time.time() * 1e9)
+        os.utime(path, ns=(now_ns, now_ns))
+        if unchanged:
+            self._hashed[path] = _signature(path)
 
     def _all(self) -> List[_Blob]:
         names = filter(_BLOB_NAME.fullmatch, os.listdir(self._blobs))
@@ -179,6 +196,11 @@ class BlobStore(object):
             if held > limit_bytes and not (keep and os.path.basename(blob.path).startswith(keep)):
                 _remove(blob.path)
                 held -= blob.size_bytes
+
+
+def _signature(path: str) -> _Signature:
+    status = os.stat(path)
+    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _blob(path: str) -> _Blob:

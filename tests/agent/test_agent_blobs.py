@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from scbp_agent import wire
+from scbp_agent import blobs, wire
 from scbp_agent.blobs import BlobStore
 
 
@@ -222,3 +222,21 @@ def test_opening_sweeps_what_dead_sessions_left(tmp_path):
     assert not dead.exists()
     assert not stale.exists()
     assert fresh.exists()
+
+
+def test_a_raw_blob_is_hashed_once_a_session_unless_somebody_touched_it(store, tmp_path, monkeypatch):
+    content, hashed = b"model" * 1000, []
+    chunks = blobs.verified_chunks
+    monkeypatch.setattr(blobs, "verified_chunks", lambda *what: hashed.append(what[0]) or chunks(*what))
+    admit(store, tmp_path, content)
+    hashed.clear()
+    for _ in range(3):
+        assert store.missing([sha(content)]) == []
+        with store.unpacked(sha(content)) as path:
+            assert Path(path).read_bytes() == content
+    assert len(hashed) == 1
+    Path(path).write_bytes(content[:-1] + b"!")
+    with pytest.raises(wire.AgentFailure) as noticed, store.unpacked(sha(content)):
+        pass
+    assert noticed.value.kind == wire.HASH_MISMATCH
+    assert len(hashed) == 2

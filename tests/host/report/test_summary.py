@@ -13,6 +13,7 @@ from scbp_host.report.summary import CandidateRecord, FailureRecord, SuperblockR
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "summary.md"
 
+
 def records(data):
     return [data["seed"], data["best"], *data["candidates"]]
 
