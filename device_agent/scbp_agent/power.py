@@ -24,7 +24,7 @@ class Meter(NamedTuple):
 
     def read(self, source: Source) -> Optional[Dict[str, Any]]:
         """Return a reading as :func:`read_power` does; None where a rail of the total is missing."""
-        reading = _described(self.sampler, self.rails_w(source))
+        reading = described(self.sampler, self.rails_w(source))
         return None if reading["total_w"] is None else reading
 
 
@@ -50,11 +50,12 @@ def read_power(source: Source, line: Optional[Dict[str, Any]] = None) -> Optiona
     for sampler, read, _ in _SAMPLERS:
         rails_w = read(source)
         if rails_w:
-            return _described(sampler, rails_w)
-    return _described("tegrastats", line["rails_w"]) if line and line["rails_w"] else None
+            return described(sampler, rails_w)
+    return described("tegrastats", line["rails_w"]) if line and line["rails_w"] else None
 
 
-def _described(sampler: str, rails_w: Dict[str, float]) -> Dict[str, Any]:
+def described(sampler: str, rails_w: Dict[str, float]) -> Dict[str, Any]:
+    """Return a reading of :func:`read_power` for the power of each rail."""
     # The Pi's rails are those behind its PMIC: they miss what USB and the 5 V pins draw, so there is no total.
     names = next((names for names in _TOTALS if set(names) <= set(rails_w)), None)
     total_w = sum(rails_w[name] for name in names) if names else None

@@ -66,11 +66,16 @@ class Source(object):
             arguments: its arguments.
             one_line: end it after its first line; tegrastats never ends by itself.
         """
+        process = self.start(program, *arguments)
+        return _output(process, one_line).decode("utf-8", "replace").strip() if process else ""
+
+    def start(self, program: str, *arguments: str) -> "Optional[subprocess.Popen[bytes]]":
+        """Start a program with a pipe for its output; None where there is none. :func:`end_program` ends it."""
         path = self.root + program
         if not os.access(path, os.X_OK):
-            return ""
+            return None
         try:
-            process = subprocess.Popen(
+            return subprocess.Popen(
                 [path, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -78,8 +83,7 @@ class Source(object):
                 start_new_session=True,
             )
         except OSError:
-            return ""
-        return _output(process, one_line).decode("utf-8", "replace").strip()
+            return None
 
 
 def believable_int(text: str) -> int:
@@ -109,6 +113,12 @@ def _output(process: "subprocess.Popen[bytes]", one_line: bool) -> bytes:
             if not chunk:
                 break
             content += chunk
+    end_program(process)
+    return content.partition(b"\n")[0] if one_line else content
+
+
+def end_program(process: "subprocess.Popen[bytes]") -> None:
+    """Kill a program and what it has started, and collect it."""
     try:
         os.killpg(process.pid, signal.SIGKILL)
     except OSError:
@@ -119,4 +129,3 @@ def _output(process: "subprocess.Popen[bytes]", one_line: bool) -> bytes:
     except subprocess.TimeoutExpired:
         # Stuck in its driver: init collects it one day.
         pass
-    return content.partition(b"\n")[0] if one_line else content

@@ -6,6 +6,7 @@ from typing import Any, Callable, List, NamedTuple
 from scbp_agent import timing
 
 _LIMIT = 120
+_PATIENCE_S = 10.0
 
 Sample = NamedTuple("Sample", [("at_ns", int), ("value", Any)])
 Sample.__doc__ = """What was read, and when it had been, on the clock of :func:`scbp_agent.timing.now_ns`."""
@@ -21,7 +22,35 @@ def smaller(first: Sample, second: Sample) -> Sample:
     return min(first, second, key=lambda sample: sample.value)
 
 
-class Sampler(object):
+class Background(object):
+    """A thread that gathers samples for as long as it is entered.
+
+    Attributes:
+        samples: in the order taken.
+    """
+
+    def __init__(self) -> None:
+        self.samples: List[Sample] = []
+        self._thread = threading.Thread(target=self._gather, daemon=True)
+
+    def __enter__(self) -> "Background":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_exception: Any) -> None:
+        self._end()
+        # A reading that hangs in its driver must not hang the agent.
+        self._thread.join(_PATIENCE_S)
+
+    def _gather(self) -> None:
+        raise NotImplementedError
+
+    def _end(self) -> None:
+        """Make :meth:`_gather` return."""
+        raise NotImplementedError
+
+
+class Sampler(Background):
     """Takes one sample a period for as long as it is entered; a long measurement's are thinned out, two into one.
 
     Args:
@@ -29,9 +58,6 @@ class Sampler(object):
         period_s: between samples.
         limit: at most so many samples are kept.
         keep: of two neighbours, the one that stays.
-
-    Attributes:
-        samples: in the order taken.
     """
 
     def __init__(
@@ -41,23 +67,17 @@ class Sampler(object):
         limit: int = _LIMIT,
         keep: Callable[[Sample, Sample], Sample] = later,
     ) -> None:
-        self.samples: List[Sample] = []
+        super().__init__()
         self._read = read
         self._period_s = period_s
         self._limit = limit
         self._keep = keep
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._take, daemon=True)
 
-    def __enter__(self) -> "Sampler":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_exception: Any) -> None:
+    def _end(self) -> None:
         self._ended.set()
-        self._thread.join()
 
-    def _take(self) -> None:
+    def _gather(self) -> None:
         while not self._ended.wait(self._period_s):
             value = self._read()
             if value is not None:

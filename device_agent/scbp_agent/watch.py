@@ -8,7 +8,8 @@ from typing import Any, Dict, List, Optional
 
 from scbp_agent import conditions, memory, power, timing, wire
 from scbp_agent.probing import Source
-from scbp_agent.sampler import Sampler, smaller, within
+from scbp_agent.sampler import Background, Sampler, smaller, within
+from scbp_agent.tegrastream import Tegrastream
 
 # Each sample of the conditions reads some twenty small files, and on a Pi runs two short programs, beside the worker.
 CONDITIONS_PERIOD_S = 1.0
@@ -36,16 +37,16 @@ class Watch(object):
         self._available_before: Optional[int] = None
         self._conditions = Sampler(lambda: conditions.sample(self._root), CONDITIONS_PERIOD_S)
         self._memory = Sampler(self._read_memory, MEMORY_PERIOD_S, _MEMORY_LIMIT, smaller)
-        self._power: Optional[Sampler] = None
+        self._power: Optional[Background] = None
 
     def __enter__(self) -> "Watch":
         self._started_ns = timing.now_ns()
         self._available_before = self._read_memory()
-        samplers = [self._conditions]
+        samplers: List[Background] = [self._conditions]
         if self._closely:
             samplers.append(self._memory)
             self._power = self._power_sampler()
-            samplers += [self._power] if self._power else []
+            samplers.append(self._power)
         for own in samplers:
             self._stack.enter_context(own)
         return self
@@ -85,6 +86,9 @@ class Watch(object):
     def _read_memory(self) -> Optional[int]:
         return memory.available_bytes(self._root)
 
-    def _power_sampler(self) -> Optional[Sampler]:
+    def _power_sampler(self) -> Background:
         meter = power.find_meter(Source(self._root))
-        return None if meter is None else Sampler(lambda: meter.read(Source(self._root)), meter.period_s)
+        if meter is None:
+            return Tegrastream(Source(self._root))
+        read, period_s = meter.read, meter.period_s
+        return Sampler(lambda: read(Source(self._root)), period_s)
