@@ -41,7 +41,7 @@ in words what happened to it.
 """
 
 # Runtimes that always use the GPU, and the one of onnxruntime's providers that never does.
-_ON_GPU = frozenset(["tensorrt"])
+_ON_GPU = frozenset(["tensorrt", "tensorrt-rtx"])
 _CPU_PROVIDER = "CPUExecutionProvider"
 
 DeviceTimes = wire.DeviceTimes
