@@ -10,6 +10,7 @@ from pathlib import Path
 
 from scbp_agent.runtimes import base
 
+LIBRARIES = ("json",)
 SETTINGS = {}
 
 
