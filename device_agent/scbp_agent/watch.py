@@ -64,12 +64,14 @@ class Watch(object):
     def system_bytes(self, started_ns: int, ended_ns: int) -> Optional[int]:
         """Return how much less memory the board had at the worst moment of a span than before the worker began.
 
-        The page cache is no loss: the kernel counts it as available. None where no sample fell into the span.
+        The page cache is no loss: the kernel counts it as available. None where no sample fell into the span, or where
+        others gave back more than the worker took.
         """
         seen: List[int] = within(self._memory.samples, started_ns, ended_ns)
         if not seen or self._available_before is None:
             return None
-        return max(0, self._available_before - min(seen))
+        lost_bytes = self._available_before - min(seen)
+        return lost_bytes if lost_bytes > 0 else None
 
     def energy(self, started_ns: int, ended_ns: int, inferences: int) -> Optional[wire.Energy]:
         """Return the energy of one of so many inferences in a span: mean power x span / inferences, nothing taken off.

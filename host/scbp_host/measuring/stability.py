@@ -70,7 +70,10 @@ def _missed(missed: int, frames: int) -> str:
     if not missed:
         return ""
     share = missed / (missed + frames)
-    return f"{share:.1%} of the camera's frames came during a run and were missed: the rate is too high for the models"
+    return (
+        f"{share:.1%} of the camera's frames came during a run and were missed: lower the rate, take a smaller model,"
+        " or stop other work on the device"
+    )
 
 
 def _wide(ratio: Interval) -> str:
