@@ -19,6 +19,7 @@ from scbp_host.domain.device import DeviceProfile
 from scbp_host.domain.outcome import Failure
 from scbp_host.errors import UsageError
 from scbp_host.events import Listener, Progress, StageFinished, StageStarted
+from scbp_host.export.formats import converter_for
 from scbp_host.measuring.session import MeasureSettings
 from scbp_host.profiles import load_profile
 from scbp_host.report import Summary, write_html, write_summary
@@ -84,9 +85,10 @@ def run(
         ScbpError: see :mod:`scbp_host.errors`; what was acknowledged is kept, and ``resume`` goes on from there.
     """
     profile = load_profile(config.device)
-    # Made, not entered: it refuses a profile without an address. What can fail without the device fails before it
-    # is troubled, and what fails before the device has answered leaves no run behind.
+    # Made, not used: they refuse a profile without an address, and a machine without pnnx. What can fail without the
+    # device fails before it is troubled, and what fails before the device has answered leaves no run behind.
     open_transport(profile)
+    converter_for(profile.runtime)
     task = load_run_task(config)
     spec = seed_spec(config.model, len(task.class_names), config.input_shape)
     survey = survey_seed(spec)

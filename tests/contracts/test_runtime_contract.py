@@ -15,6 +15,8 @@ from tensorrt_standin import VERSIONS, install
 
 from scbp_agent import wire
 from scbp_agent.runtimes import base
+from scbp_host.domain.device_model import DeviceModel
+from scbp_host.export.formats import converter_for
 
 MakeOnnx = Callable[..., bytes]
 
@@ -36,6 +38,14 @@ def write_onnx(content: bytes, folder: Path) -> tuple[str, dict[str, str]]:
     return "onnx", {"model": str(folder / "model.onnx")}
 
 
+def write_ncnn(content: bytes, folder: Path) -> tuple[str, dict[str, str]]:
+    model = converter_for("ncnn")(content)
+    assert isinstance(model, DeviceModel)
+    for role, own in model.files.items():
+        (folder / f"model.{role}").write_bytes(own)
+    return model.format, {role: str(folder / f"model.{role}") for role in model.files}
+
+
 def tensorrt_case(generation: str, cuda: str) -> Case:
     """TensorRT over stand-ins: its code is real, the library and the GPU are not."""
     name = "tensorrt-rtx" if generation == "rtx" else "tensorrt"
@@ -44,6 +54,7 @@ def tensorrt_case(generation: str, cuda: str) -> Case:
 
 CASES = [
     Case("onnxruntime", write_onnx),
+    Case("ncnn", write_ncnn, profiles=False),
     *(tensorrt_case(own, cuda) for own, cuda in zip(VERSIONS, cycle(["pycuda", "cuda-python"]))),
 ]
 

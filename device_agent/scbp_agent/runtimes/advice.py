@@ -7,6 +7,11 @@ import sysconfig
 from scbp_agent import identity
 from scbp_agent.probing import Source
 
+# JetPack 4: these are the newest for Python 3.6; numpy 1.19.5 dies of SIGILL on the Jetson Nano.
+_LAST_FOR_36 = {"onnxruntime": "onnxruntime==1.10.0", "numpy": "numpy==1.19.4"}
+# ncnn's model zoo alone needs what its wheels ask for; up to Python 3.8 that is OpenCV, which pip may have to compile.
+_ALONE = ("ncnn",)
+
 
 def tensorrt_hint(source: Source, name: str) -> str:
     """Return how this board gets TensorRT, or TensorRT-RTX (``tensorrt-rtx``)."""
@@ -27,12 +32,12 @@ def pip_hint(*packages: str) -> str:
         # Debian 12 and later refuse pip outside of a virtual environment.
         python, before = "~/scbp-python/bin/python", sys.executable + " -m venv ~/scbp-python && "
     install = python + " -m pip install "
-    if sys.version_info >= (3, 7):
-        return before + install + " ".join(packages)
-    # JetPack 4: the newest onnxruntime for Python 3.6 is 1.10.0, whose manylinux2014 wheels Ubuntu 18.04's own pip does
-    # not find; numpy 1.19.5 dies of SIGILL on the Jetson Nano.
-    last = {"onnxruntime": "onnxruntime==1.10.0", "numpy": "numpy==1.19.4"}
-    return install + "pip==21.3.1 && " + install + " ".join(last.get(package, package) for package in packages)
+    old = sys.version_info < (3, 7)
+    names = {name: _LAST_FOR_36.get(name, name) if old else name for name in packages}
+    steps = [install + " ".join(names[name] for name in packages if name not in _ALONE)]
+    steps += [install + "--no-deps " + names[name] for name in packages if name in _ALONE]
+    # Ubuntu 18.04's own pip does not find manylinux2014 wheels.
+    return before + " && ".join(([install + "pip==21.3.1"] if old else []) + steps)
 
 
 def _is_managed() -> bool:

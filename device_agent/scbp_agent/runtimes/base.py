@@ -21,6 +21,7 @@ RUNTIMES = {
     "onnxruntime": "scbp_agent.runtimes.onnxruntime",
     "tensorrt": "scbp_agent.runtimes.tensorrt",
     "tensorrt-rtx": "scbp_agent.runtimes.tensorrt_rtx",
+    "ncnn": "scbp_agent.runtimes.ncnn",
 }
 
 

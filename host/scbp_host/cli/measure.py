@@ -20,7 +20,7 @@ from scbp_host.profiles import load_profile
 
 T = TypeVar("T")
 
-_NOT_DEVICE = frozenset({"BAD_MODEL"})
+_NOT_DEVICE = frozenset({"BAD_MODEL", "EXPORT_FAILED"})
 
 
 def measure(
@@ -37,6 +37,7 @@ def measure(
 ) -> None:
     """Measure latency and memory of a model, paired with a reference."""
     from scbp_host.device.client import open_device
+    from scbp_host.export.formats import converter_for
     from scbp_host.measuring.layers import measure_layers
     from scbp_host.measuring.session import MeasureSettings, MeasuringSession
     from scbp_host.measuring.settings import period_of
@@ -44,11 +45,12 @@ def measure(
     period_ns = period_of(config_of_flags({"rate": rate}).rate)
     profile = load_profile(device)
     settings = MeasureSettings(period_ns=period_ns, memory_limit_bytes=profile.memory_limit_bytes)
+    convert = converter_for(profile.runtime)
     content = _read_onnx(model)
     paired_with = content if reference is None else _read_onnx(reference)
     with open_device(profile) as client:
         client.require_runtime(profile.runtime)
-        session = MeasuringSession(client, settings, client.options, paired_with, None, 0)
+        session = MeasuringSession(client, settings, client.options, paired_with, None, 0, convert=convert)
         measured = _need(model, session.measure(content, pack=False))
         nodes = _need(model, measure_layers(client, content, None, pack=False)) if layers else ()
     facts, rows = _facts(measured), {"layers": _rows(nodes)} if layers else {}

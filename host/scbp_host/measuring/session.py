@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from typing import TypeVar
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from scbp_agent import wire
 from scbp_host.device.client import DeviceClient
+from scbp_host.domain.device_model import ToDeviceModel, as_onnx
 from scbp_host.domain.measurement import Measurement
 from scbp_host.domain.outcome import Failure, FailureKind
 from scbp_host.errors import ProtocolError
@@ -63,6 +65,7 @@ class MeasuringSession:
         inputs: ``(n, channels, height, width)`` float32, cycled through while timing; None means seeded noise.
         random_seed: of the bootstrap.
         pack_reference: whether the reference is compressed for the way; for filler weights.
+        convert: makes of an ONNX file what the device's runtime loads.
     """
 
     def __init__(
@@ -75,12 +78,15 @@ class MeasuringSession:
         random_seed: int,
         *,
         pack_reference: bool = False,
+        convert: ToDeviceModel = as_onnx,
     ) -> None:
         self._client = client
         self._settings = settings
         self._options = options
         self._reference = reference
         self._pack_reference = pack_reference
+        # The last one is kept: a model that answers a thousand images is shipped, or found there, again and again.
+        self._convert = lru_cache(maxsize=1)(convert)
         self._inputs = inputs
         self._random_seed = random_seed
         self._alone = AloneBench(client, settings, options)
@@ -134,6 +140,14 @@ class MeasuringSession:
             max(outputs.max_abs_difference for outputs in slices),
             max(outputs.max_abs_expected for outputs in slices),
         )
+
+    def wire_bytes(self, onnx: bytes) -> int | None:
+        """Return how many bytes this model is on the wire, sent or found there; None where it was never shipped."""
+        model = self._convert(onnx)
+        if isinstance(model, Failure):
+            return None
+        sizes = [self._client.wire_bytes(hashlib.sha256(content).hexdigest()) for content in model.files.values()]
+        return None if None in sizes else sum(size for size in sizes if size is not None)
 
     def _measure(self, onnx: bytes, pack: bool) -> Measurement | Failure:
         # What must be built is built first: in a worker that measures it would stand for the model's own memory.
@@ -253,8 +267,16 @@ class MeasuringSession:
         return DeviceOutputs(outputs, result.max_abs_difference, result.max_abs_expected)
 
     def _ship_model(self, onnx: bytes, pack: bool) -> wire.ModelRef | Failure:
-        sha256 = self._client.ship(onnx, pack=pack)
-        return sha256 if isinstance(sha256, Failure) else wire.ModelRef("onnx", {"model": sha256})
+        model = self._convert(onnx)
+        if isinstance(model, Failure):
+            return model
+        blobs: dict[str, str] = {}
+        for role, content in model.files.items():
+            sha256 = self._client.ship(content, pack=pack)
+            if isinstance(sha256, Failure):
+                return sha256
+            blobs[role] = sha256
+        return wire.ModelRef(model.format, blobs)
 
     def _ship_tensor(self, array: Float32Array) -> wire.TensorRef | Failure:
         sha256 = self._client.ship(np.ascontiguousarray(array, dtype="<f4").tobytes(), pack=False)

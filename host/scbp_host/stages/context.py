@@ -12,6 +12,7 @@ from scbp_host.device.client import DeviceClient
 from scbp_host.domain.candidate import SeedSpec
 from scbp_host.domain.device import DeviceProfile
 from scbp_host.events import Listener
+from scbp_host.export.formats import converter_for
 from scbp_host.measuring.session import MeasureSettings, MeasuringSession
 from scbp_host.measuring.settings import period_of
 from scbp_host.stages.artifacts import Artifacts
@@ -63,6 +64,7 @@ class RunContext:
             self.timing_images,
             self.config.random_seed,
             pack_reference=filler,
+            convert=converter_for(self.profile.runtime),
         )
 
     @property
