@@ -14,8 +14,8 @@ def test_hello_tells_what_the_board_is_and_has(agent, agent_pyz):
     assert hello["protocol_version"] == wire.PROTOCOL_VERSION
     assert hello["agent_sha256"] == hashlib.sha256(agent_pyz.read_bytes()).hexdigest()
     assert hello["python"] == ".".join(str(part) for part in sys.version_info[:3])
-    assert set(hello["runtimes"]) == {"onnxruntime"}
-    assert hello["runtime_capabilities"] == {"onnxruntime": {}}
+    assert set(hello["runtimes"]) == {"onnxruntime", "ncnn"}
+    assert hello["runtime_capabilities"] == {"onnxruntime": {}, "ncnn": {}}
     for name in ("tensorrt", "tensorrt-rtx"):
         assert f"{name} cannot be imported" in hello["missing"][name]
         assert "NVIDIA GPU" in hello["missing"][name]
@@ -56,7 +56,7 @@ def test_agent_runs_from_a_folder_as_well(start_agent):
 def test_runtime_that_cannot_be_imported_is_missing_with_the_command_that_installs_it(start_agent, tmp_path):
     (tmp_path / "onnxruntime.py").write_text("raise ImportError('no module of that name')")
     hello = start_agent(PYTHONPATH=str(tmp_path)).greet().hello
-    assert hello["runtimes"] == {}
+    assert "onnxruntime" not in hello["runtimes"]
     assert "pip install" in hello["missing"]["onnxruntime"]
 
 

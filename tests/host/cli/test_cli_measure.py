@@ -1,7 +1,9 @@
 """scbp-host measure with the real agent on this machine."""
 
 import json
+import sys
 
+import onnx
 import pytest
 
 from scbp_host.cli.main import run_command
@@ -66,3 +68,36 @@ def test_a_rate_that_is_none_is_one_clear_line(command, rate):
     assert (code, out) == (2, "")
     assert "--rate" in err
     assert "Traceback" not in err
+
+
+@pytest.fixture
+def ncnn_device(tmp_path):
+    (tmp_path / "ncnn.toml").write_text('extends = "local"\nruntime = "ncnn"\n')
+    return ["--device", "./ncnn.toml"]
+
+
+def test_an_onnx_file_is_converted_for_a_device_that_runs_ncnn(command, ncnn_device):
+    code, out, err = command("small.onnx", "--json", *ncnn_device)
+    assert (code, err) == (0, "")
+    assert json.loads(out)["latency_p50_ms"] > 0
+
+
+def test_what_an_ncnn_device_cannot_do_is_one_line(command, ncnn_device, tmp_path, monkeypatch):
+    (tmp_path / "det.onnx").write_bytes(_det())
+    code, _, err = command("det.onnx", *ncnn_device)
+    assert (code, "ncnn has no operator Det" in err) == (2, True), err
+    code, _, err = command("small.onnx", "--layers", *ncnn_device)
+    assert (code, "cannot tell the time of single nodes" in err) == (3, True), err
+    monkeypatch.setitem(sys.modules, "pnnx", None)
+    code, _, err = command("small.onnx", *ncnn_device)
+    assert code == 2
+    assert "pip install pnnx" in err
+
+
+def _det():
+    helper, flt = onnx.helper, onnx.TensorProto.FLOAT
+    inputs = [helper.make_tensor_value_info("x", flt, [1, 3, 4, 4])]
+    outputs = [helper.make_tensor_value_info("y", flt, [1, 3])]
+    graph = helper.make_graph([helper.make_node("Det", ["x"], ["y"])], "det", inputs, outputs)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=7)
+    return model.SerializeToString()
