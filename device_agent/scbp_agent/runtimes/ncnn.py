@@ -10,6 +10,7 @@ from typing import Any, Dict, List, Optional, Tuple
 from scbp_agent import wire
 from scbp_agent.runtimes import advice, base, settings
 
+LIBRARIES = ("ncnn",)
 # ncnn's own default is half precision wherever the CPU has it. Here it must be asked for: by default a device computes
 # what the host's network computes. Winograd's convolutions keep several times the weights, and on a small image reading
 # these can take longer than what they save.

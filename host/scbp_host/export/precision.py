@@ -7,6 +7,7 @@ stays in float32, since the parser of 8.2 takes no float16 weights (onnx/onnx-te
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -74,6 +75,8 @@ _RUNTIMES: Mapping[str, _Runtime] = {
     # Strong typing is what NVIDIA recommends from 10.12 on, where the flags are deprecated.
     "tensorrt": _Runtime(_FOR_TENSORRT, typed_since=(10, 12), heads=True),
     "tensorrt-rtx": _Runtime(_FOR_TENSORRT, heads=True),
+    # A flag at every version: its own files are float32.
+    "ncnn": _Runtime(frozenset({FP32, FP16}), typed_since=(sys.maxsize,)),
 }
 _ANY_OTHER = _Runtime(frozenset({FP32}))
 

@@ -146,6 +146,7 @@ def test_fp16_keeps_its_input_and_output_in_float32(exported: bytes) -> None:
         ("tensorrt", "11.0.0", True),
         ("tensorrt-rtx", "1.7.1.116", True),
         ("onnxruntime", "1.10.0", True),
+        ("ncnn", "1.0.20261020", False),
     ],
 )
 def test_before_10_12_a_flag_says_fp16_and_afterwards_the_file(
