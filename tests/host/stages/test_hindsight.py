@@ -105,3 +105,9 @@ def test_a_run_that_is_not_finished_teaches_nothing(config, run, candidate):
     run.measure(candidate(1.0, 0.5), 0.5)
     with pytest.raises(UsageError, match="no finished run of 'resnet18' on 'local'"):
         figures(config)["latency_ms"]((1.0, 0.5))
+
+
+@pytest.mark.usefixtures("finished")
+def test_latencies_at_another_rate_do_not_compare(config):
+    with pytest.raises(UsageError, match=r"no finished run of 'resnet18' on 'local' at 30 Hz"):
+        figures(config.model_copy(update={"rate": 30.0}))["latency_ms"]((1.0, 0.5))
