@@ -29,6 +29,7 @@ from rtx import rtx_bindings
 _START_S = 20.0
 
 _BOARDS = Path(__file__).parent / "data" / "boards"
+_PROGRAMS = Path(__file__).parent / "data" / "programs"
 
 # What boards have: from JetPack 4 to Raspberry Pi OS Trixie.
 _BOARD_PYTHONS = ("3.6", "3.7", "3.8", "3.9", "3.10", "3.11", "3.12", "3.13")
@@ -256,6 +257,25 @@ def make_board(tmp_path: Path) -> Callable[..., str]:
         for program, answers in board.get("programs", {}).items():
             _write_under(tmp_path / name, program, _script(answers)).chmod(0o755)
         return str(tmp_path / name)
+
+    return make
+
+
+@pytest.fixture
+def make_clocks_board(make_board: Callable[..., str]) -> Callable[[str], Path]:
+    """Lay out a board whose programs, run through a sudo of its own, really change its files; all its clocks move."""
+
+    def make(name: str) -> Path:
+        root = Path(make_board(name))
+        jetson = ("usr/bin/jetson_clocks", "usr/sbin/nvpmodel") if name.startswith("jetson") else ()
+        for program in map(Path, ("usr/bin/sudo", "usr/bin/tee", *jetson)):
+            (root / program.parent).mkdir(parents=True, exist_ok=True)
+            shutil.copy(_PROGRAMS / program.name, root / program)
+        for least in (*root.glob("sys/class/devfreq/*/min_freq"), *root.glob("sys/**/scaling_min_freq")):
+            least.write_text("100000\n", encoding="utf-8")
+        for governor in root.glob("sys/**/scaling_governor"):
+            governor.write_text("schedutil\n", encoding="utf-8")
+        return root
 
     return make
 

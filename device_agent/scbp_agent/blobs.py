@@ -16,6 +16,7 @@ import time
 from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 from scbp_agent import wire
+from scbp_agent.durable import remove, sync
 from scbp_agent.packing import verified_chunks
 
 DEFAULT_LIMIT_BYTES = 4 * 1024**3
@@ -59,7 +60,7 @@ class BlobStore(object):
                 shutil.rmtree(os.path.join(self._scratch_root, name), ignore_errors=True)
         for entry in list(os.scandir(self._incoming)):
             if time.time() - entry.stat(follow_symlinks=False).st_mtime > _STALE_UPLOAD_S:
-                _remove(entry.path)
+                remove(entry.path)
 
     def close(self) -> None:
         """Delete this session's scratch."""
@@ -92,7 +93,7 @@ class BlobStore(object):
             _verify(path, encoding, sha256, size_bytes)
             stored = self._keep(path, encoding, sha256)
         finally:
-            _remove(path)
+            remove(path)
         self._evict(self._limit_bytes, keep=sha256)
         return stored
 
@@ -116,7 +117,7 @@ class BlobStore(object):
             yield path
         finally:
             if path != blob.path:
-                _remove(path)
+                remove(path)
 
     def _unpack(self, blob: _Blob, sha256: str, path: str) -> None:
         # The announced size is not kept: the hash decides, and the free space bounds what a damaged file may write.
@@ -132,7 +133,7 @@ class BlobStore(object):
                 self._hashed[path] = before
         except wire.AgentFailure as failure:
             if failure.kind == wire.HASH_MISMATCH:
-                _remove(blob.path)
+                remove(blob.path)
             raise
 
     def _upload_path(self, upload: str) -> str:
@@ -145,11 +146,11 @@ class BlobStore(object):
 
     def _keep(self, path: str, encoding: str, sha256: str) -> int:
         target = os.path.join(self._blobs, "%s.%s" % (sha256, encoding))
-        _fsync(path)
+        sync(path)
         os.replace(path, target)
-        _fsync(self._blobs)
+        sync(self._blobs)
         other = wire.RAW if encoding == wire.XZ else wire.XZ
-        _remove(os.path.join(self._blobs, "%s.%s" % (sha256, other)))
+        remove(os.path.join(self._blobs, "%s.%s" % (sha256, other)))
         os.utime(target)
         return os.stat(target).st_size
 
@@ -194,7 +195,7 @@ class BlobStore(object):
         held = sum(blob.size_bytes for blob in blobs)
         for blob in blobs:
             if held > limit_bytes and not (keep and os.path.basename(blob.path).startswith(keep)):
-                _remove(blob.path)
+                remove(blob.path)
                 held -= blob.size_bytes
 
 
@@ -213,21 +214,6 @@ def _verify(path: str, encoding: str, sha256: str, size_bytes: int) -> None:
     if unpacked_bytes != size_bytes:
         message = "blob refused: unpacks to %d bytes, announced were %d" % (unpacked_bytes, size_bytes)
         raise wire.AgentFailure(wire.HASH_MISMATCH, message, "the sender announced it wrongly")
-
-
-def _fsync(path: str) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _remove(path: str) -> None:
-    try:
-        os.unlink(path)
-    except FileNotFoundError:
-        pass
 
 
 def _is_running(pid: str) -> bool:

@@ -18,6 +18,7 @@ from typing import Any, Dict, List, NamedTuple, Optional
 
 from scbp_agent import wire
 from scbp_agent.blobs import DISK_RESERVE_BYTES
+from scbp_agent.durable import remove
 
 DEFAULT_LIMIT_BYTES = 2 * 1024**3
 _CHUNK_BYTES = 1024 * 1024
@@ -55,8 +56,8 @@ class EngineCache(object):
         except (OSError, ValueError, KeyError, TypeError):
             # Not there, half written by a board that lost its power, or changed since: all the same.
             pass
-        _remove(path)
-        _remove(about)
+        remove(path)
+        remove(about)
         return None
 
     def keep(self, facts: Dict[str, Any], content: bytes, build_ns: int, notes: List[str]) -> Engine:
@@ -111,8 +112,8 @@ class EngineCache(object):
         for path, size_bytes in held.items():
             if left > limit_bytes:
                 left -= size_bytes
-                _remove(path)
-                _remove(path[: -len(".engine")] + ".json")
+                remove(path)
+                remove(path[: -len(".engine")] + ".json")
 
     def _write(self, path: str, content: bytes) -> None:
         """Write beside and rename: nobody ever reads half a file, also after a power cut."""
@@ -124,7 +125,7 @@ class EngineCache(object):
                     os.fsync(target.fileno())
                     os.replace(target.name, path)
                 except BaseException:
-                    _remove(target.name)
+                    remove(target.name)
                     raise
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -143,10 +144,3 @@ def file_sha256(path: str) -> str:
 
 def _disk_full(what: str) -> wire.AgentFailure:
     return wire.AgentFailure(wire.DISK_FULL, "no room on the board: " + what, "free some space on the board")
-
-
-def _remove(path: str) -> None:
-    try:
-        os.unlink(path)
-    except FileNotFoundError:
-        pass

@@ -42,6 +42,7 @@ def _agent() -> Dict[str, Any]:
 def _board(source: Source) -> Dict[str, Any]:
     return {
         "board": identity.board(source),
+        "emulated": identity.emulator(source),
         "compatible": identity.compatible(source),
         "os_release": identity.os_release(source),
         "l4t": identity.l4t(source),

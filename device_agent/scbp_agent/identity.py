@@ -65,6 +65,24 @@ def os_release(source: Source) -> str:
     return "%s, L4T %s" % (name, release) if release else name
 
 
+def emulator(source: Source) -> Optional[str]:
+    """Return what this board is emulated by; None where it is as real as it looks.
+
+    qemu's user mode gives programs another processor than the kernel's, which tells its own name from Linux 6.1 on. Our
+    test's board says so in a file of its own.
+    """
+    marked = re.search(r"^kind=(.+)$", source.text("/etc/virtual-device"), re.M)
+    if marked:
+        return marked.group(1)
+    kernel, ours = source.text("/proc/sys/kernel/arch"), platform.machine()
+    return "user mode on %s" % kernel if kernel and _family(kernel) != _family(ours) else None
+
+
+def _family(machine: str) -> str:
+    # A kernel of 64 bits runs programs of 32 by itself.
+    return "arm" if machine.startswith(("arm", "aarch")) else "x86" if re.match(r"x86|i\d86", machine) else machine
+
+
 def precisions(source: Source) -> Dict[str, Optional[List[str]]]:
     """Return what ``cpu`` and ``gpu`` have instructions for; None for a GPU that this agent does not know."""
     words = set(re.findall(r"\w+", source.text("/proc/cpuinfo")))

@@ -3,16 +3,19 @@
 import contextlib
 import math
 import os
-from typing import Any, Callable, Dict, Iterable, Iterator, Optional
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional
 
 from scbp_agent import facts, wire
 from scbp_agent.blobs import BlobStore
+from scbp_agent.clocks import Clocks
+from scbp_agent.lock import BoardLock
 from scbp_agent.runtimes import base
 from scbp_agent.watch import Watch
 from scbp_agent.worker import Supervisor
 
 Method = Callable[[Dict[str, Any]], Any]
 
+_LEFT_OVER = "a session that was killed had left the clocks held; they were put back"
 # Jobs whose worker holds one model only, so that the board's memory and power are this model's.
 _ALONE = frozenset(["build", "solo"])
 _PHASES = ("phase", "cold_load", "inference", "warm_load")
@@ -25,18 +28,25 @@ class Methods(object):
         workdir: where the blobs are.
         blobs: opened.
         supervisor: runs the workers.
+        lock: the board's; what measures takes it.
+        clocks: the board's; whoever changes them has the lock.
     """
 
-    def __init__(self, workdir: str, blobs: BlobStore, supervisor: Supervisor) -> None:
+    def __init__(self, workdir: str, blobs: BlobStore, supervisor: Supervisor, lock: BoardLock, clocks: Clocks) -> None:
         self._workdir = workdir
         self._engines = os.path.join(workdir, "engines")
         self._blobs = blobs
         self._supervisor = supervisor
+        self._lock = lock
+        self._clocks = clocks
 
     def table(self) -> Dict[str, Method]:
         """Return every method by its name on the wire; each raises AgentFailure or WireError."""
         return {
             wire.HELLO: self._hello,
+            wire.LOCK: self._take_lock,
+            wire.LOCK_CLOCKS: self._hold_clocks,
+            wire.RESTORE_CLOCKS: self._restore_clocks,
             wire.HAVE: self._have,
             wire.ADMIT: self._admit,
             wire.MEASURE_BUILD: self._measure_build,
@@ -48,7 +58,33 @@ class Methods(object):
 
     def _hello(self, params: Dict[str, Any]) -> Dict[str, Any]:
         require_protocol(params)
-        return facts.hello_result(self._workdir)
+        warnings = self._put_back_what_is_left_over()
+        return dict(facts.hello_result(self._workdir), lock=self._lock.holder(), warnings=warnings)
+
+    def _take_lock(self, params: Dict[str, Any]) -> Dict[str, Any]:
+        self._lock.take(wire.lock_claim(params))
+        # Its last holder may have been killed while we waited for it.
+        return {"holder": self._lock.holder(), "warnings": self._put_back_what_is_left_over()}
+
+    def _hold_clocks(self, params: Dict[str, Any]) -> wire.ClocksResult:
+        plan = wire.clocks_plan(params)
+        self._take_unnamed(wire.LOCK_CLOCKS)
+        return self._clocks.hold(plan)
+
+    def _restore_clocks(self, params: Dict[str, Any]) -> Dict[str, Any]:
+        self._take_unnamed(wire.RESTORE_CLOCKS)
+        return {"warnings": self._clocks.restore()}
+
+    def _put_back_what_is_left_over(self) -> List[str]:
+        if not self._clocks.are_left_over:
+            return []
+        with self._lock.briefly("putting the clocks back") as ours:
+            # Where the board is another session's, so are its clocks.
+            return [_LEFT_OVER] + self._clocks.restore() if ours else []
+
+    def _take_unnamed(self, purpose: str) -> None:
+        """Take the lock for a session that did not say who it is; ours do, before they measure."""
+        self._lock.take(wire.LockClaim("somebody", os.getppid(), purpose, str(os.getpid()), None))
 
     def _have(self, params: Dict[str, Any]) -> Dict[str, Any]:
         hashes = [wire.sha256_field({"sha256": value}, "sha256") for value in wire.field(params, "sha256", list)]
@@ -87,6 +123,7 @@ class Methods(object):
     def _work(self, kind: str, params: Dict[str, Any], plan: Any, hashes: Iterable[str]) -> Dict[str, Any]:
         base.require(plan.options.runtime)
         _check_limits(plan)
+        self._take_unnamed(kind)
         with self._files(hashes) as files:
             job = {"plan": params, "files": files, "scratch": self._blobs.scratch, "engines": self._engines}
             with Watch(closely=kind in _ALONE) as watch:

@@ -4,11 +4,14 @@ import errno
 import logging
 import os
 import queue
+import signal
 import threading
 from typing import Any, BinaryIO, Dict, Optional
 
 from scbp_agent import stdio, wire
 from scbp_agent.blobs import BlobStore
+from scbp_agent.clocks import Clocks
+from scbp_agent.lock import BoardLock
 from scbp_agent.methods import Method, Methods, require_protocol
 from scbp_agent.worker import Supervisor
 
@@ -29,15 +32,41 @@ def serve(workdir: str, blob_limit_bytes: int) -> None:
     wire_in, wire_out = stdio.claim_stdin(), stdio.claim_stdout()
     workdir = os.path.abspath(workdir)
     blobs, supervisor = BlobStore(workdir, blob_limit_bytes), Supervisor()
+    lock, clocks = BoardLock(workdir), Clocks(workdir)
     blobs.open()
+    _at_signals(_leave)
     try:
         requests = _read_in_background(wire_in, supervisor)
-        Session(Methods(workdir, blobs, supervisor).table()).answer_all(requests, wire_out)
+        Session(Methods(workdir, blobs, supervisor, lock, clocks).table()).answer_all(requests, wire_out)
     except BrokenPipeError:
         _LOG.warning("the host is gone")
     finally:
+        _at_signals(_stay)
         supervisor.close()
+        _put_back(clocks)
         blobs.close()
+        lock.release()
+
+
+def _at_signals(handler: Any) -> None:
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, handler)
+
+
+def _leave(number: int, _frame: Any) -> None:
+    """End as at the end of stdin."""
+    raise SystemExit(128 + number)
+
+
+def _stay(_number: int, _frame: Any) -> None:
+    """Let nothing but SIGKILL disturb the end. Ignored signals would be inherited by what is started there."""
+
+
+def _put_back(clocks: Clocks) -> None:
+    # Only what this session has changed: what another has left is put back where somebody can be told of it.
+    if not clocks.are_left_over:
+        for problem in clocks.restore():
+            _LOG.warning("%s", problem)
 
 
 class Session(object):

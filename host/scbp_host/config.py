@@ -168,6 +168,7 @@ class RunConfig(BaseModel):
     latency_budget: Milliseconds = None
     memory_budget: Megabytes = None
     max_accuracy_drop: float | None = Field(None, ge=0, le=100)
+    lock_clocks: bool = False
     random_seed: int = Field(0, ge=0)
     out: Path = Path("runs")
 

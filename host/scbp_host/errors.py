@@ -15,6 +15,7 @@
     │   ├── HostKeyError        the host key is unknown or has changed
     │   ├── ProtocolError       the agent speaks another version, or something that is not the protocol
     │   ├── DeviceTimeout       no answer within the deadline (transient)
+    │   ├── BoardBusy           another session has the board; says who, since when and what for (transient)
     │   └── CapabilityError     the board lacks a runtime that the run needs
     └── InfeasibleError     4  nothing meets the budgets; names the nearest miss
 
@@ -117,6 +118,12 @@ class ProtocolError(DeviceError):
 
 class DeviceTimeout(DeviceError):
     """No answer within the deadline."""
+
+    transient = True
+
+
+class BoardBusy(DeviceError):
+    """Another session has the board."""
 
     transient = True
 

@@ -18,10 +18,10 @@ from scbp_host.domain.candidate import Candidate, SeedSpec, Superblock
 from scbp_host.domain.device import DeviceProfile
 from scbp_host.domain.outcome import Failure
 from scbp_host.errors import UsageError
-from scbp_host.events import Listener, Progress, StageFinished, StageStarted
+from scbp_host.events import Listener, Progress, StageFinished, StageStarted, Warned
 from scbp_host.export.formats import converter_for
 from scbp_host.measuring.session import MeasureSettings
-from scbp_host.profiles import load_profile
+from scbp_host.profiles import load_profile, require_clocks
 from scbp_host.report import Summary, write_html, write_summary
 from scbp_host.space.ratios import SearchSpace
 from scbp_host.space.seeds import build_seed, load_weights, seed_spec
@@ -71,6 +71,7 @@ def run(
     resume: bool = False,
     command: Sequence[str] = (),
     settings: MeasureSettings | None = None,
+    wait_s: float = 0.0,
 ) -> RunResult:
     """Run the whole loop.
 
@@ -80,6 +81,7 @@ def run(
         resume: go on with the newest unfinished run of the same configuration.
         command: the command line, for the record.
         settings: how long to measure; None takes the defaults.
+        wait_s: how long to wait for a board that another session has.
 
     Raises:
         ScbpError: see :mod:`scbp_host.errors`; what was acknowledged is kept, and ``resume`` goes on from there.
@@ -88,6 +90,8 @@ def run(
     # Made, not used: they refuse a profile without an address, and a machine without pnnx. What can fail without the
     # device fails before it is troubled, and what fails before the device has answered leaves no run behind.
     open_transport(profile)
+    if config.lock_clocks:
+        require_clocks(profile)
     converter_for(profile.runtime)
     task = load_run_task(config)
     spec = seed_spec(config.model, len(task.class_names), config.input_shape)
@@ -98,6 +102,10 @@ def run(
     _check_weights(config, spec)
     with open_device(profile) as client, Store.open(config.out / STORE_FILE) as store:
         client.require_runtime(profile.runtime)
+        # From the beginning to the end, trainings included: an hour into a run, a board in use would be a surprise.
+        client.reserve(f"run in {config.out.resolve()}", wait_s, lambda message: listen(Warned(message)))
+        if config.lock_clocks:
+            client.lock_clocks()
         run_id = resumed_run(store, config) if resume else new_run(store, config, command)
         ledger = Ledger(store, run_id, listen)
         artifacts = Artifacts(config.out / run_id)

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from scbp_host.domain.device import DeviceProfile, Hardware, SshAddress
+from scbp_host.domain.device import ClockSettings, DeviceProfile, Hardware, SshAddress
 from scbp_host.errors import ConfigError, UnknownNameError
 
 _Text = Annotated[str, Field(min_length=1)]
@@ -76,6 +76,12 @@ class _HardwareTable(_Table):
     power_rails: list[_Text] = []
 
 
+class _ClocksTable(_Table):
+    power_mode: _Text | None = None
+    jetson_clocks: bool = False
+    governor: _Text | None = None
+
+
 class _ProfileTable(_Table):
     title: _Text
     transport: _Text
@@ -90,6 +96,7 @@ class _ProfileTable(_Table):
     device_tree_model: str = ""
     compatible: list[_Text] = []
     hardware: _HardwareTable | None = None
+    clocks: _ClocksTable | None = None
     reference_latency_ms: dict[str, _Figure] | None = None
     runtime_settings: dict[str, _Value | list[_Value]] | None = None
     ssh: _SshTable | None = None
@@ -156,6 +163,15 @@ def require_address(profile: DeviceProfile) -> SshAddress:
         f"device {profile.name!r} has no address: expected [ssh] in {path}",
         _ADDRESS_TEMPLATE.format(path=path, name=profile.name),
     )
+
+
+def require_clocks(profile: DeviceProfile) -> None:
+    """Check that the profile says how its board's clocks are held; raises ConfigError with what to write."""
+    if profile.clocks == ClockSettings():
+        raise ConfigError(
+            f"device {profile.name!r}: --lock-clocks: expected [clocks] in {profile.source}",
+            'write [clocks] with governor = "performance", or on a Jetson power_mode = "NAME" and jetson_clocks = true',
+        )
 
 
 def user_profiles_folder() -> Path:
@@ -226,6 +242,7 @@ def _to_profile(path: Path, table: _ProfileTable) -> DeviceProfile:
         device_tree_model=table.device_tree_model,
         compatible=tuple(table.compatible),
         hardware=_to_hardware(table.hardware or _HardwareTable()),
+        clocks=ClockSettings(**(table.clocks or _ClocksTable()).model_dump()),
         reference_latency_ms=table.reference_latency_ms or {},
         runtime_settings=table.runtime_settings or {},
     )
@@ -262,7 +279,7 @@ def _config_error(path: Path, error: ValidationError) -> ConfigError:
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        tables: dict[str, type[_Table]] = {"ssh": _SshTable, "hardware": _HardwareTable}
+        tables: dict[str, type[_Table]] = {"ssh": _SshTable, "hardware": _HardwareTable, "clocks": _ClocksTable}
         table = tables.get(str(first["loc"][0]), _ProfileTable)
         return ConfigError(f"{path}: key {key!r}: unknown; expected one of {', '.join(sorted(table.model_fields))}")
     if first["type"] == "missing":

@@ -208,6 +208,15 @@ def agent(start_agent: Callable[..., AgentProcess]) -> AgentProcess:
 
 
 @pytest.fixture
+def no_runtime_path(tmp_path: Path) -> str:
+    """A PYTHONPATH on which no runtime can be imported, so that hello takes no time over them."""
+    folder = tmp_path / "no-runtime"
+    folder.mkdir()
+    (folder / "onnxruntime.py").write_text("raise ImportError('not here')")
+    return str(folder)
+
+
+@pytest.fixture
 def stub_path(tmp_path: Path) -> str:
     """A PYTHONPATH on which onnxruntime is the stub."""
     folder = tmp_path / "stub"

@@ -72,6 +72,31 @@ def test_jetpack_follows_from_the_l4t_release(tmp_path, release, jetpack):
 
 
 @pytest.mark.parametrize(
+    ("machine", "kernel", "emulator"),
+    [
+        ("aarch64", "aarch64", None),
+        ("armv7l", "aarch64", None),
+        ("i686", "x86_64", None),
+        ("aarch64", "x86_64", "user mode on x86_64"),
+        ("x86_64", "aarch64", "user mode on aarch64"),
+        ("aarch64", None, None),
+    ],
+)
+def test_a_processor_that_is_not_the_kernels_is_emulated(tmp_path, monkeypatch, machine, kernel, emulator):
+    monkeypatch.setattr(identity.platform, "machine", lambda: machine)
+    if kernel:
+        (tmp_path / "proc/sys/kernel").mkdir(parents=True)
+        (tmp_path / "proc/sys/kernel/arch").write_text(f"{kernel}\n")
+    assert identity.emulator(Source(str(tmp_path))) == emulator
+
+
+def test_the_tests_own_device_says_that_it_is_emulated(tmp_path):
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/virtual-device").write_text("kind=qemu-user, cortex-a72\n")
+    assert identity.emulator(Source(str(tmp_path))) == "qemu-user, cortex-a72"
+
+
+@pytest.mark.parametrize(
     ("name", "cpu", "gpu"),
     [
         ("jetson-nano", ["fp32", "int8"], ["fp32", "fp16"]),

@@ -25,7 +25,7 @@ from scbp_host.cli.main import app
 from scbp_host.config import DEFAULT_ACCURACY_DROP, RunConfig
 from scbp_host.domain.outcome import FailureKind
 from scbp_host.measuring.paired import RESAMPLES
-from scbp_host.profiles import _HardwareTable, _ProfileTable, _SshTable, load_profile
+from scbp_host.profiles import _ClocksTable, _HardwareTable, _ProfileTable, _SshTable, load_profile
 from scbp_host.space.ratio_sets.diagram import EDGE_LIMIT
 from scbp_host.space.ratio_sets.expression import parse_ratio_set
 from scbp_host.space.ratio_sets.filters import ESTIMATE_DRAWS
@@ -208,6 +208,7 @@ def documented_keys(heading: str) -> dict[str, str]:
     [
         ("Keys of a profile", _ProfileTable, {"extends"}),
         ("Keys of [hardware]", _HardwareTable, set()),
+        ("Keys of [clocks]", _ClocksTable, set()),
         ("Keys of [ssh]", _SshTable, set()),
     ],
 )

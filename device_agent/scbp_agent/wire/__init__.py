@@ -8,6 +8,14 @@ PROTOCOL_VERSION.
 This is the only package that host and agent share. Both import it whole: ``from scbp_agent import wire``.
 """
 
+from scbp_agent.wire.board import ClocksPlan as ClocksPlan
+from scbp_agent.wire.board import ClocksResult as ClocksResult
+from scbp_agent.wire.board import LockClaim as LockClaim
+from scbp_agent.wire.board import LockHolder as LockHolder
+from scbp_agent.wire.board import clocks_plan as clocks_plan
+from scbp_agent.wire.board import clocks_result as clocks_result
+from scbp_agent.wire.board import lock_claim as lock_claim
+from scbp_agent.wire.board import lock_holder as lock_holder
 from scbp_agent.wire.codec import AgentFailure as AgentFailure
 from scbp_agent.wire.codec import WireError as WireError
 from scbp_agent.wire.codec import decode as decode
@@ -50,6 +58,9 @@ PROTOCOL_VERSION = 2
 MAX_LINE_BYTES = 64 * 1024 * 1024
 
 HELLO = "hello"
+LOCK = "lock"
+LOCK_CLOCKS = "lock_clocks"
+RESTORE_CLOCKS = "restore_clocks"
 HAVE = "have"
 ADMIT = "admit"
 MEASURE_BUILD = "measure_build"
@@ -67,6 +78,7 @@ BAD_MODEL = "BAD_MODEL"
 HASH_MISMATCH = "HASH_MISMATCH"
 BLOB_MISSING = "BLOB_MISSING"
 DISK_FULL = "DISK_FULL"
+BOARD_BUSY = "BOARD_BUSY"
 CAPABILITY_MISSING = "CAPABILITY_MISSING"
 PROTOCOL_MISMATCH = "PROTOCOL_MISMATCH"
 BAD_REQUEST = "BAD_REQUEST"

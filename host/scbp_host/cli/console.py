@@ -25,6 +25,11 @@ def print_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, indent=2) + "\n")
 
 
+def show_warning(message: str) -> None:
+    """Print one line that stops nothing."""
+    err.print(f"[yellow]warning:[/] {escape(message)}", soft_wrap=True)
+
+
 def show_error(error: ScbpError) -> None:
     """Print the one line, and what to try next."""
     # soft_wrap: a line that is piped or searched must stay a line.

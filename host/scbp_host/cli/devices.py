@@ -9,11 +9,13 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from scbp_host.cli.console import err, out, print_json
+from scbp_host.cli import lock
+from scbp_host.cli.console import err, out, print_json, show_warning
 from scbp_host.domain.device import DeviceProfile
 from scbp_host.profiles import list_profiles, load_profile, propose_profile
 
-app = typer.Typer(help="Boards: list, show, probe.", no_args_is_help=True)
+app = typer.Typer(help="Boards: list, show, probe, lock.", no_args_is_help=True)
+app.command("lock")(lock.lock)
 
 
 @app.command("list")
@@ -61,7 +63,7 @@ def probe(
     proposed = propose_profile(info.board, info.compatible)
     facts = info.facts | {"profile": proposed.name if proposed else None}
     for warning in warnings:
-        err.print(f"[yellow]warning:[/] {escape(warning)}")
+        show_warning(warning)
     if json:
         print_json(facts)
         return

@@ -9,6 +9,7 @@ import typer
 from scbp_host import __version__
 from scbp_host.cli import devices, measure, rank, report, run, space
 from scbp_host.cli.console import show_error, show_internal_error
+from scbp_host.cli.lock import CommandEnded
 from scbp_host.errors import EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_OK, ScbpError
 
 app = typer.Typer(
@@ -49,6 +50,8 @@ def run_command(arguments: list[str] | None = None) -> int:
         app(args=arguments)  # shows its own usage errors
     except SystemExit as ended:
         return _exit_code(ended.code)
+    except CommandEnded as ended:
+        return ended.code
     except ScbpError as error:
         show_error(error)
         return error.exit_code

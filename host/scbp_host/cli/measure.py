@@ -10,13 +10,13 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from scbp_host.cli.console import out, print_json
+from scbp_host.cli.console import out, print_json, show_warning
 from scbp_host.config import config_of_flags
 from scbp_host.domain.alone import Alone
 from scbp_host.domain.measurement import Measurement, NodeLatency
 from scbp_host.domain.outcome import Failure
 from scbp_host.errors import DeviceError, ModelError
-from scbp_host.profiles import load_profile
+from scbp_host.profiles import load_profile, require_clocks
 
 T = TypeVar("T")
 
@@ -33,6 +33,10 @@ def measure(
         str | None, typer.Option(help="Run at a camera's rate, e.g. 30hz, and not in a tight loop.")
     ] = None,
     layers: Annotated[bool, typer.Option("--layers", help="Time every node as well, in a run of its own.")] = False,
+    lock_clocks: Annotated[
+        bool, typer.Option("--lock-clocks", help="Hold the board's clocks meanwhile, as the profile says.")
+    ] = False,
+    wait: Annotated[float, typer.Option(help="Seconds to wait for a board that is in use.", min=0.0)] = 0.0,
     json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
 ) -> None:
     """Measure latency and memory of a model, paired with a reference."""
@@ -46,14 +50,21 @@ def measure(
     profile = load_profile(device)
     settings = MeasureSettings(period_ns=period_ns, memory_limit_bytes=profile.memory_limit_bytes)
     convert = converter_for(profile.runtime)
+    if lock_clocks:
+        require_clocks(profile)
     content = _read_onnx(model)
     paired_with = content if reference is None else _read_onnx(reference)
     with open_device(profile) as client:
         client.require_runtime(profile.runtime)
+        client.reserve(f"measure {model.name}", wait, show_warning)
+        if lock_clocks:
+            client.lock_clocks()
+        for warning in client.warnings:
+            show_warning(warning)
         session = MeasuringSession(client, settings, client.options, paired_with, None, 0, convert=convert)
         measured = _need(model, session.measure(content, pack=False))
         nodes = _need(model, measure_layers(client, content, None, pack=False)) if layers else ()
-    facts, rows = _facts(measured), {"layers": _rows(nodes)} if layers else {}
+    facts, rows = {**_facts(measured), "emulated": client.info.emulated}, {"layers": _rows(nodes)} if layers else {}
     if json:
         print_json({"model": str(model), "device": profile.name, **facts, **rows})
         return
@@ -102,6 +113,7 @@ def _facts(measurement: Measurement) -> dict[str, Any]:
         "rate_hz": None if measurement.period_ns is None else 1e9 / measurement.period_ns,
         "missed_frames": measurement.missed_periods,
         "load_ms": measurement.load_ns / 1e6,
+        "clock_policy": (measurement.conditions.get("after") or {}).get("clock_policy"),
         "peak_memory_mb": measurement.peak_rss_bytes / 1e6,
         **_alone_facts(measurement.alone),
         "samples": sum(len(block) for block in blocks),

@@ -66,10 +66,14 @@ def run(
     ] = None,
     train_workers: Annotated[int | None, typer.Option(help="Candidates trained at the same time (1).")] = None,
     compile: Annotated[bool | None, typer.Option(help="Train through torch.compile.")] = None,
+    lock_clocks: Annotated[
+        bool | None, typer.Option(help="Hold the board's clocks while it measures, as its profile says.")
+    ] = None,
     random_seed: Annotated[int | None, typer.Option(help="Decides everything that is drawn (0).")] = None,
     runs: Annotated[Path | None, typer.Option("--out", help="Folder of the store and the runs (runs).")] = None,
     config: Annotated[Path | None, typer.Option(help="A scbp.toml; ./scbp.toml is read where there is one.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the newest unfinished run like this.")] = False,
+    wait: Annotated[float, typer.Option(help="Seconds to wait for a board that is in use.", min=0.0)] = 0.0,
     json: Annotated[bool, typer.Option("--json", help="Print summary.json on stdout.")] = False,
 ) -> None:
     """Derive, measure, train, measure again, rank, report."""
@@ -104,20 +108,21 @@ def run(
         "halving": halving,
         "train_workers": train_workers,
         "compile": compile,
+        "lock_clocks": lock_clocks,
         "random_seed": random_seed,
         "out": runs,
     }
     # A console script does not look for modules where it is started; package.module:function should be found there.
     sys.path.append(str(Path.cwd()))
-    _run(load_config(config, flags), resume=resume, json=json)
+    _run(load_config(config, flags), resume=resume, wait_s=wait, json=json)
 
 
-def _run(config: RunConfig, *, resume: bool, json: bool) -> None:
+def _run(config: RunConfig, *, resume: bool, wait_s: float, json: bool) -> None:
     from scbp_host import pipeline  # torch takes seconds to import: a wrong flag should not have to wait for it
     from scbp_host.cli.tables import check_feasible, show_summary
 
     with RunProgress(err) as progress:
-        result = pipeline.run(config, progress, resume=resume, command=["scbp-host", *sys.argv[1:]])
+        result = pipeline.run(config, progress, resume=resume, command=["scbp-host", *sys.argv[1:]], wait_s=wait_s)
     if json:
         print_json(result.summary.model_dump(mode="json"))
     else:

@@ -50,7 +50,8 @@ def _table(summary: Summary) -> Table:
     title = f"{summary.model.factory} on {summary.device.title}, run {summary.run_id}"
     # 80 columns are what a terminal surely has: p99 and the rest stand in the report.
     table = Table(title=title, title_justify="left", box=box.SIMPLE, padding=(0, 1, 0, 0))
-    for name in ("", "ratios", "p50 ms", "x seed", "RAM MB", "ONNX MB", "val %", "test %"):
+    milliseconds = "p50 emulated ms" if summary.device.emulated else "p50 ms"
+    for name in ("", "ratios", milliseconds, "x seed", "RAM MB", "ONNX MB", "val %", "test %"):
         table.add_column(name, justify="left" if name in ("", "ratios") else "right", no_wrap=True)
     finished = [record for record in summary.candidates if record.status == "trained"]
     others = [record for record in summary.candidates if record.status != "trained"]

@@ -17,6 +17,7 @@ from typing import Any, Self, TypeVar
 from scbp_agent import wire
 from scbp_host.device.install import InstalledAgent, ensure_installed, upload_deadline
 from scbp_host.device.package import build_agent
+from scbp_host.device.reservation import Reservation
 from scbp_host.domain.device import DeviceInfo, DeviceProfile
 from scbp_host.domain.outcome import Failure
 from scbp_host.errors import CapabilityError, ConfigError, DeviceTimeout, DeviceUnreachable, ProtocolError
@@ -70,6 +71,7 @@ class DeviceClient:
         self._agent: InstalledAgent | None = None
         self._info: DeviceInfo | None = None
         self._wire_bytes: dict[str, int] = {}
+        self._reservation: Reservation | None = None
 
     def __enter__(self) -> Self:
         """Connect; raises a DeviceError at once, for a user who waits at a terminal."""
@@ -79,6 +81,9 @@ class DeviceClient:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._reservation is not None and self._agent is not None:
+            for problem in self._reservation.put_clocks_back(self._agent.connection):
+                _LOG.warning("%s", problem)
         self._disconnect()
 
     @property
@@ -95,7 +100,23 @@ class DeviceClient:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What does not fit between the profile and the device, one line each, with a remedy."""
+        """What does not fit between profile and device, and what the device told us; one line each."""
+        told = [*map(str, self.info.facts.get("warnings", ()))]
+        if self._reservation is not None:
+            told += self._reservation.told
+        return (*self._emulation(), *self._mismatch(), *told, *(self.clocks.warnings if self.clocks else ()))
+
+    @property
+    def clocks(self) -> wire.ClocksResult | None:
+        """What came of :meth:`lock_clocks`; None where it was not called."""
+        return self._reservation.clocks if self._reservation else None
+
+    def _emulation(self) -> tuple[str, ...]:
+        if self.info.emulated is None:
+            return ()
+        return (f"{self.profile.name} is emulated ({self.info.emulated}): every time is the emulator's, no board's",)
+
+    def _mismatch(self) -> tuple[str, ...]:
         expected = (self.profile.device_tree_model, *self.profile.compatible)
         if not any(expected) or likeness(self.profile, self.info.board, self.info.compatible):
             return ()
@@ -117,6 +138,46 @@ class DeviceClient:
         present = ", ".join(f"{found} {version}" for found, version in sorted(self.info.runtimes.items())) or "none"
         hint = self.info.facts.get("missing", {}).get(name) or probe_hint(self.profile.name)
         raise CapabilityError(f"{self.profile.name}: no runtime {name!r}; the device has: {present}", str(hint))
+
+    def reserve(
+        self, purpose: str, wait_s: float = 0.0, on_wait: Callable[[str], None] = _LOG.warning
+    ) -> wire.LockHolder:
+        """Have the board to ourselves until the client is left; a new connection takes it again.
+
+        Args:
+            purpose: what others read while they wait.
+            wait_s: how long to wait while another has it.
+            on_wait: told who has it, once, where there is waiting to do.
+
+        Returns:
+            What others see of it.
+
+        Raises:
+            BoardBusy: another session has it, and kept it for ``wait_s``.
+            DeviceError: the device was lost for good.
+        """
+        self._reservation = Reservation(self.profile.name, purpose, wait_s, on_wait)
+        return self.keep()
+
+    def keep(self) -> wire.LockHolder:
+        """Return what others see of our reservation, made again where the connection was lost; raises as `reserve`."""
+        reservation = self._reservation
+        assert reservation is not None, "nothing is reserved"
+        return self._persistently(lambda agent: reservation.take(agent.connection))
+
+    def lock_clocks(self) -> wire.ClocksResult:
+        """Hold the clocks of a board that is reserved, as its profile says, until the client is left.
+
+        A new connection does it again. What the board refuses is no error, but stands in ``warnings``: it measures
+        with moving clocks then.
+
+        Raises:
+            DeviceError: the device was lost for good, or another session has it.
+        """
+        wanted, reservation = self.profile.clocks, self._reservation
+        assert reservation is not None, "nothing is reserved"
+        plan = wire.ClocksPlan(wanted.power_mode, wanted.jetson_clocks, wanted.governor)
+        return self._persistently(lambda agent: reservation.hold_clocks(agent.connection, plan))
 
     def _require_settings(self, runtime: str) -> None:
         known = self.info.facts.get("runtime_settings", {}).get(runtime, {})
@@ -169,6 +230,8 @@ class DeviceClient:
         return self._run(wire.INFER, plan, wire.infer_result)
 
     def _run(self, method: str, plan: Plan, read: Callable[[dict[str, Any]], T]) -> T | Failure:
+        if self._reservation is None:
+            self.reserve(method)
         params, timeout_s = wire.to_wire(plan), plan.deadline_s + _MARGIN_S
         result = self._persistently(lambda agent: agent.connection.request(method, params, timeout_s))
         return result if isinstance(result, Failure) else self._read(method, read, result)
@@ -216,11 +279,13 @@ class DeviceClient:
         if self._agent is None:
             with contextlib.ExitStack() as stack:
                 transport = stack.enter_context(open_transport(self.profile))
-                self._agent = ensure_installed(transport, self.profile, self._package)
-                stack.callback(self._agent.connection.close)
+                agent = ensure_installed(transport, self.profile, self._package)
+                stack.callback(agent.connection.close)
+                self.bytes_shipped += agent.bytes_uploaded
+                if self._reservation is not None:
+                    self._reservation.renew(agent.connection)
                 self._to_close = stack.pop_all()
-            self.bytes_shipped += self._agent.bytes_uploaded
-            self._info = self._agent.info
+            self._agent, self._info = agent, agent.info
         return self._agent
 
     def _disconnect(self) -> None:

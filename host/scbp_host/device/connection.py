@@ -30,6 +30,12 @@ class AgentConnection:
         self._device = device
         self._channel = channel
         self._last_id = 0
+        self._answered = True
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether every request was answered, so that the next answer is the next request's."""
+        return self._answered
 
     def hello(self) -> DeviceInfo:
         """Introduce ourselves, which comes before all else, and return what the board says of itself.
@@ -56,9 +62,12 @@ class AgentConnection:
         """
         deadline = Deadline.after(timeout_s)
         self._last_id += 1
+        self._answered = False
         self._channel.send(wire.encode({"id": self._last_id, "method": method, "params": params}), deadline)
         try:
-            return _outcome(self._reply(deadline))
+            reply = self._reply(deadline)
+            self._answered = True
+            return _outcome(reply)
         except wire.WireError as error:
             raise self._not_the_protocol(f"{method}: {error}") from error
 

@@ -58,6 +58,21 @@ class Hardware:
 
 
 @dataclass(frozen=True)
+class ClockSettings:
+    """How a board's clocks are held while it measures; nothing set is: not known.
+
+    Attributes:
+        power_mode: nvpmodel's mode, by its name on the board.
+        jetson_clocks: whether ``jetson_clocks`` holds the clocks at that mode's highest.
+        governor: of the CPUs, e.g. ``performance``.
+    """
+
+    power_mode: str | None = None
+    jetson_clocks: bool = False
+    governor: str | None = None
+
+
+@dataclass(frozen=True)
 class DeviceProfile:
     """Facts of one board, from one TOML file; no behaviour.
 
@@ -78,6 +93,7 @@ class DeviceProfile:
         device_tree_model: a part of the board's ``/proc/device-tree/model``; empty where that is not known.
         compatible: entries of ``/proc/device-tree/compatible`` of which one is enough to know the board.
         hardware: what the board is made of.
+        clocks: how ``--lock-clocks`` holds them.
         reference_latency_ms: what others measured, batch 1, 224 x 224, by model and runtime; bands to compare with.
         runtime_settings: what the runtime is told beside ``threads``; the agent's module of it checks them.
     """
@@ -98,6 +114,7 @@ class DeviceProfile:
     device_tree_model: str = ""
     compatible: tuple[str, ...] = ()
     hardware: Hardware = field(default_factory=Hardware)
+    clocks: ClockSettings = ClockSettings()
     reference_latency_ms: dict[str, float] = field(default_factory=dict)
     runtime_settings: dict[str, Any] = field(default_factory=dict)
 
@@ -114,3 +131,9 @@ class DeviceInfo:
     runtimes: dict[str, str]
     compatible: tuple[str, ...] = ()
     facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def emulated(self) -> str | None:
+        """What emulates this board; None where it is a real one. An emulator's times say nothing of a board's."""
+        emulated = self.facts.get("emulated")
+        return None if emulated is None else str(emulated)

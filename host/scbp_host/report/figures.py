@@ -77,8 +77,15 @@ def _sign(value: float) -> str:
     return MINUS if value < 0 else "+" if value > 0 else "±"
 
 
+def emulated_ms(value: float | None) -> str:
+    """A time of an emulator's, which must not pass for a board's: 12.3 ms emulated."""
+    return UNMEASURED if value is None else f"{ms(value)} emulated"
+
+
 FILTERS: dict[str, Callable[..., str]] = {
     "ms": ms,
+    # A limit is nobody's measurement.
+    "limit_ms": ms,
     "megabytes": megabytes,
     "millijoules": millijoules,
     "size_bytes": size_bytes,

@@ -39,7 +39,7 @@ def verdict(summary: Summary) -> str:
         return f"{summary.model.factory} itself is the best choice: no smaller candidate beats it."
     claims = [claim for claim in (_speed(best), _size(best, seed)) if claim]
     sentence = f"{best.label} is {' and '.join(claims)} than {summary.model.factory}" if claims else best.label
-    return f"{sentence}{_accuracy(best, seed)}."
+    return f"{sentence}{_accuracy(best, seed)}.{_emulation(summary)}"
 
 
 def searched(summary: Summary) -> str:
@@ -61,7 +61,7 @@ def cards(summary: Summary) -> tuple[Card, ...]:
     seed = summary.seed
     best = summary.best or seed
     shown = [
-        _latency_card(best, seed, summary.rate_hz),
+        _latency_card(best, seed, summary),
         _less_is_better("Model file", best.onnx_bytes, seed.onnx_bytes, figures.size_bytes, "ONNX"),
         _less_is_better(
             "Peak memory", best.peak_memory_mb, seed.peak_memory_mb, figures.megabytes, "one process, runtime included"
@@ -74,6 +74,10 @@ def cards(summary: Summary) -> tuple[Card, ...]:
     if best.id == seed.id:
         return tuple(Card(card.title, card.value, note=card.note) for card in shown)
     return tuple(shown)
+
+
+def _emulation(summary: Summary) -> str:
+    return f" (Emulated by {summary.device.emulated}: no board's times.)" if summary.device.emulated else ""
 
 
 def _speed(best: CandidateRecord) -> str:
@@ -128,11 +132,12 @@ def _energy_cards(best: CandidateRecord, seed: CandidateRecord) -> list[Card]:
     return [_less_is_better("Energy of one inference", best.energy.mj, seed.energy.mj, figures.millijoules, note)]
 
 
-def _latency_card(best: CandidateRecord, seed: CandidateRecord, rate_hz: float | None) -> Card:
+def _latency_card(best: CandidateRecord, seed: CandidateRecord, summary: Summary) -> Card:
+    rate_hz, show = summary.rate_hz, figures.emulated_ms if summary.device.emulated else figures.ms
     return Card(
         "Latency, p50" if rate_hz is None else f"Latency at {rate_hz:g} Hz, p50",
-        figures.ms(best.latency_p50_ms),
-        figures.ms(seed.latency_p50_ms),
+        show(best.latency_p50_ms),
+        show(seed.latency_p50_ms),
         figures.ratio(best.latency_ratio),
         f"ratio's 95 % interval {figures.interval(best.latency_ratio_ci95)}" if best.id != seed.id else "",
         None if best.latency_ratio is None else best.latency_ratio < 1,

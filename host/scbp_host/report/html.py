@@ -30,6 +30,8 @@ def render_html(summary: Summary) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update(figures.FILTERS)
+    if summary.device.emulated:
+        environment.filters["ms"] = figures.emulated_ms
     return environment.get_template("report.html.j2").render(
         summary=summary,
         verdict=verdict(summary),

@@ -55,7 +55,10 @@ def pareto_svg(summary: Summary) -> str:
     if not trained:
         return ""
     with style.context(["default", _STYLE]):
-        figure, axes = _figure("latency p50 (ms)", f"validation {summary.data.metric} (%)")
+        figure, axes = _figure(
+            f"latency p50 (ms{', emulated' if summary.device.emulated else ''})",
+            f"validation {summary.data.metric} (%)",
+        )
         for record in trained:
             _point(axes, record, summary)
         if _drawable(summary.seed):

@@ -118,6 +118,14 @@ class CandidateRecord(_Record):
         return "/".join(f"{ratio:g}" for ratio in self.ratios)
 
 
+class ClocksRecord(_Record):
+    """What the board's clocks did when the run began; the defaults are what runs had that did not look."""
+
+    asked: bool = False
+    policy: str | None = None
+    power_mode: str | None = None
+
+
 class DeviceRecord(_Record):
     """The board that decided, and what it said of itself."""
 
@@ -133,6 +141,8 @@ class DeviceRecord(_Record):
     agent_sha256: str
     facts: Mapping[str, Any]
     runtime_settings: Mapping[str, Any] = Field(default_factory=dict)
+    clocks: ClocksRecord = ClocksRecord()
+    emulated: str | None = None
 
 
 class ModelRecord(_Record):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
+from scbp_host.device.client import DeviceClient
 from scbp_host.errors import UsageError
 from scbp_host.events import Warned
 from scbp_host.stages.context import RunContext
@@ -50,11 +51,20 @@ def _probe_payload(context: RunContext) -> Payload:
             "threads": profile.threads,
             "runtime_settings": profile.runtime_settings,
             "agent_sha256": info.agent_sha256,
+            "emulated": info.emulated,
+            "clocks": _clocks(context.client),
             "facts": info.facts,
         },
         "warnings": list(context.client.warnings),
         "bytes_shipped": context.client.bytes_shipped,
     }
+
+
+def _clocks(client: DeviceClient) -> Payload:
+    held, conditions = client.clocks, client.info.facts.get("conditions") or {}
+    if held is not None:
+        return {"asked": True, "policy": held.policy, "power_mode": held.power_mode}
+    return {"asked": False, "policy": conditions.get("clock_policy"), "power_mode": conditions.get("power_mode")}
 
 
 def _data_payload(task: Task) -> Payload:

@@ -22,6 +22,8 @@ from scbp_host.transport.streams import StreamChannel, within
 
 # An agent ends by itself when its stdin does; this is how long it may take.
 _GRACE_S = 3.0
+# And this where it has clocks to put back: SIGTERM ends everything else.
+_LAST_GRACE_S = 60.0
 
 
 class LocalTransport:
@@ -97,10 +99,11 @@ def _write_all(stream: IO[bytes], data: bytes) -> None:
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     _close(process.stdin)
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(_GRACE_S)
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
+    for grace_s, number in ((_GRACE_S, signal.SIGTERM), (_LAST_GRACE_S, signal.SIGKILL)):
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(grace_s)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
     process.wait()
     _close(process.stdout)
     _close(process.stderr)

@@ -4,9 +4,10 @@ from html.parser import HTMLParser
 import pytest
 
 from scbp_host.report import write_html
+from scbp_host.report.headline import verdict
 from scbp_host.report.html import render_html
 from scbp_host.report.plots import pareto_svg, ratio_svg
-from scbp_host.report.summary import BinningRecord, FailureRecord
+from scbp_host.report.summary import BinningRecord, ClocksRecord, FailureRecord
 
 HOSTILE = "<script>alert('x')</script>&\"$x^2$"
 VOID = {"meta", "br", "hr", "img", "input", "link"}
@@ -214,6 +215,35 @@ def test_a_task_of_ones_own_is_reported_by_its_own_metric(summary):
     page = Page(render_html(own))
     assert {"Val. IoU <mean>", "Test IoU <mean>"} <= set(page.said("th"))
     assert "top-1" not in render_html(own)
+
+
+def test_every_time_of_an_emulator_is_labelled(summary):
+    assert "mulated" not in render_html(summary)
+    device = summary.device.model_copy(update={"emulated": "qemu-user, cortex-a72"})
+    emulated = summary.model_copy(update={"device": device})
+    page = render_html(emulated)
+    assert "by qemu-user, cortex-a72: every time here is the emulator’s, no board’s" in page
+    assert "latency p50 (ms, emulated)" in page
+    rows = page[page.index("<tbody") :].partition("</table>")[0]
+    assert len(re.findall(r"\d ms", rows)) == len(re.findall(r"\d ms emulated", rows)) > 0
+    assert verdict(emulated) == f"{verdict(summary)} (Emulated by qemu-user, cortex-a72: no board's times.)"
+
+
+@pytest.mark.parametrize(
+    ("clocks", "said"),
+    [
+        ({}, "not shown by the board"),
+        ({"policy": "DVFS"}, "DVFS"),
+        (
+            {"asked": True, "policy": "locked", "power_mode": "MAXN"},
+            "locked, power mode MAXN; <code>--lock-clocks</code>",
+        ),
+    ],
+)
+def test_what_the_clocks_did_is_told(summary, clocks, said):
+    device = summary.device.model_copy(update={"clocks": ClocksRecord(**clocks)})
+    page = render_html(summary.model_copy(update={"device": device}))
+    assert f"<dt>Clocks</dt><dd>{said}</dd>" in page
 
 
 def test_what_seed_and_best_cost_alone_is_told_phase_by_phase(summary, page):

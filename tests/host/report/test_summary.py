@@ -26,6 +26,7 @@ PLACES = {
     "Phase": lambda data: [phase for record in records(data) for phase in record["phases"]],
     "Failure": lambda data: [record["failure"] for record in data["candidates"] if record["failure"]],
     "Device": lambda data: [data["device"]],
+    "Clocks": lambda data: [data["device"]["clocks"]],
     "Model": lambda data: [data["model"]],
     "Data": lambda data: [data["data"]],
     "Binning": lambda data: [data["binning"]],
