@@ -132,6 +132,7 @@ def _alone_facts(alone: Alone | None) -> dict[str, Any]:
         "build_s": None if alone.build_ns is None else alone.build_ns / 1e9,
         "energy": energy and EnergyRecord.of(energy).model_dump(mode="json"),
         "phases": [PhaseRecord.of(name, phase).model_dump(mode="json") for name, phase in alone.phases.items()],
+        "gpu_ms": alone.device_times and alone.device_times.medians_ms,
         "notes": list(alone.notes),
     }
 

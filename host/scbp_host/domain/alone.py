@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from statistics import median
 from typing import Any, Self
 
 
@@ -66,6 +67,11 @@ class DeviceTimes:
     compute_ns: tuple[int, ...]
     d2h_ns: tuple[int, ...]
     enqueue_ns: tuple[int, ...]
+
+    @property
+    def medians_ms(self) -> dict[str, float]:
+        """The median of each, in ms, by name without its unit; a part without a sample is left out."""
+        return {name.removesuffix("_ns"): median(times) / 1e6 for name, times in asdict(self).items() if times}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Self:

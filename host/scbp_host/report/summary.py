@@ -102,6 +102,8 @@ class CandidateRecord(_Record):
     build_s: float | None = None
     energy: EnergyRecord | None = None
     phases: tuple[PhaseRecord, ...] = ()
+    gpu_ms: Mapping[str, float] | None = None
+    notes: tuple[str, ...] = ()
     missed_frames: int | None = None
     val_top1: float | None = None
     test_top1: float | None = None

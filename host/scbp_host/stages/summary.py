@@ -172,6 +172,8 @@ def _alone(alone: Alone) -> dict[str, Any]:
         "build_s": None if alone.build_ns is None else alone.build_ns / 1e9,
         "energy": alone.energy and EnergyRecord.of(alone.energy),
         "phases": tuple(PhaseRecord.of(name, phase) for name, phase in alone.phases.items()),
+        "gpu_ms": alone.device_times and alone.device_times.medians_ms,
+        "notes": alone.notes,
     }
 
 

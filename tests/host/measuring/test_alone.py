@@ -96,6 +96,7 @@ def test_what_a_built_model_and_a_gpu_add_is_kept() -> None:
     alone = to_alone(built, solo)
     assert (alone.build_ns, alone.build, alone.notes) == (70, None, ("a", "b"))
     assert alone.device_times == DeviceTimes((1,), (2,), (3,), (4,))
+    assert alone.device_times.medians_ms == {"h2d": 1e-6, "compute": 2e-6, "d2h": 3e-6, "enqueue": 4e-6}
     assert Alone.from_json(json.loads(json.dumps(alone.to_json()))) == alone
     fresh = to_alone(built._replace(cached=False, phase=phase), solo)
     assert next(iter(fresh.phases)) == "build"

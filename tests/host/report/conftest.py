@@ -70,6 +70,8 @@ def structure(number, ratios):
         warm_load_ms=8.0 + 40.0 * size,
         energy=EnergyRecord(mj=30.0 * ratio, mean_w=5.2, sampler="INA3221, hwmon", rails=("VDD_IN",), samples=20),
         phases=phases(58.0 + 90.0 * size),
+        gpu_ms={"compute": 0.9 * SEED_P50_MS * ratio},
+        notes=("built with a workspace of 256 MB",),
         val_top1=val_top1,
         test_top1=0.9796 if ratios == BEST else None,
         on_front=ratios in ON_FRONT,

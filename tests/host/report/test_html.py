@@ -255,6 +255,12 @@ def test_what_seed_and_best_cost_alone_is_told_phase_by_phase(summary, page):
     assert "152 MB at most" in Page(render_html(other)).said("td")
 
 
+def test_what_the_gpus_clock_and_the_runtime_say_of_the_best_is_told(page):
+    (told,) = (text for text in page.said("p") if text.startswith("Best:"))
+    assert "compute" in told
+    assert "built with a workspace of 256 MB" in told
+
+
 def test_a_run_of_an_older_version_has_no_phases_to_show(summary):
     seed = summary.seed.model_copy(update={"phases": ()})
     assert "alone" not in Page(render_html(summary.model_copy(update={"seed": seed}))).ids

@@ -59,7 +59,7 @@ def objects_in(value):
     if isinstance(value, dict):
         yield value
         for name, inner in value.items():
-            if name not in ("facts", "runtime_settings", "stage_seconds"):
+            if name not in ("facts", "gpu_ms", "runtime_settings", "stage_seconds"):
                 yield from objects_in(inner)
     elif isinstance(value, list):
         for inner in value:
