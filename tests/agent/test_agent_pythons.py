@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 
 import numpy as np
 
@@ -40,6 +41,26 @@ def test_a_model_is_measured_with_the_oldest_runtime_under_the_oldest_python(sta
     assert wire.solo_result(agent.result(wire.MEASURE_SOLO, **solo(model))).peak_rss_bytes > 0
     layers = {"model": model, "options": options, "inputs": None, "warmup_runs": 1, "runs": 2, "deadline_s": 60.0}
     assert "MatMul" in str(agent.result(wire.MEASURE_LAYERS, **layers)["nodes"])
+
+
+def test_tensorrt_is_run_under_the_python_of_jetpack_4(start_agent, oldest_python, linear_model, tmp_path):
+    """The agent's own code for TensorRT 8.2 and pycuda; what stands for the two is tests/agent/jetpack4.py."""
+    for name in ("tensorrt", "pycuda"):
+        (tmp_path / f"{name}.py").write_text("import jetpack4\n")
+    agent = start_agent(python=oldest_python, PYTHONPATH=f"{tmp_path}:{Path(__file__).parent}").greet()
+    assert agent.hello["runtimes"]["tensorrt"] == "8.2.1.8"
+    assert agent.hello["runtime_capabilities"]["tensorrt"]["gpu"] == "NVIDIA Tegra X1, SM 5.3"
+    model = agent.put_model(linear_model(np.eye(48, 5)))
+    options = {"runtime": "tensorrt", "threads": 1, "settings": {"precision": "fp16"}}
+    result = wire.solo_result(agent.result(wire.MEASURE_SOLO, **{**solo(model), "options": options}))
+    assert result.device_times.compute_ns == [250_000] * 2
+    image = np.arange(3 * 8 * 8, dtype=np.float32).reshape(1, 3, 8, 8)
+    plan = {"model": model, "options": options, "deadline_s": 60.0}
+    outputs = agent.result(wire.INFER, inputs=agent.put_tensor(image), expected=agent.put_tensor(2 * image), **plan)
+    assert outputs["max_abs_difference"] == 0
+    (node,) = agent.result(wire.MEASURE_LAYERS, inputs=None, warmup_runs=1, runs=2, **plan)["nodes"]
+    assert node == {"name": "/conv/Conv", "op_type": "TensorRT", "latency_ns": 500_000}
+    assert len(list((agent.workdir / "engines").glob("*.engine"))) == 1
 
 
 def solo(model):
