@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from scbp_host.latency.additive import AdditiveModel, size_features
+from scbp_host.latency.models import best_model
 from scbp_host.latency.pairing import PairedLatencies, fit_paired
 from scbp_host.search.one_shot import relative_widths
 from scbp_host.stages.records import Standing
@@ -53,8 +54,8 @@ def judge(store: Store, run_id: str) -> dict[str, Any]:
         np.asarray([own.reference_p10_ns for own in seen], dtype=np.float64),
     )
     features = size_features(AdditiveModel().fit(widths, sizes), float(sizes.max()))
-    model, weight = fit_paired(lambda: AdditiveModel(features), widths, latencies)
-    plain = AdditiveModel(features).fit(widths, ratios)
+    model, weight = fit_paired(widths, latencies, features)
+    plain = best_model(widths, ratios, features=features)
     return {
         "random_seed": store.run(run_id).config["config"]["random_seed"],
         "model": asdict(model.leave_one_out()),

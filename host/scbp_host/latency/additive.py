@@ -24,6 +24,7 @@ from scbp_host.latency.base import (
     LeaveOneOut,
     Prediction,
     check_measurements,
+    log_density,
     students_reach,
 )
 
@@ -66,6 +67,12 @@ class _Ridge:
         in_sample = self.errors * (1.0 - self.leverages)
         return float(np.sqrt(np.sum(in_sample**2) / self.freedom))
 
+    @property
+    def deviations(self) -> Array:
+        """Of the leave-one-out errors: a left-out structure's own variance is sigma^2 / (1 - h)."""
+        found: Array = self.sigma / np.sqrt(np.clip(1.0 - self.leverages, 1e-3, None))
+        return found
+
 
 class AdditiveModel:
     """A :class:`~scbp_host.latency.base.FigureModel`; takes all measurements as equally certain.
@@ -98,6 +105,11 @@ class AdditiveModel:
         return self._ridge.penalty
 
     @property
+    def log_density(self) -> float:
+        """See :class:`~scbp_host.latency.base.FigureModel`."""
+        return log_density(self._ridge.errors, self._ridge.deviations)
+
+    @property
     def squared_error(self) -> float:
         """See :class:`~scbp_host.latency.base.FigureModel`."""
         return self._ridge.squared_error
@@ -114,9 +126,7 @@ class AdditiveModel:
     def leave_one_out(self) -> LeaveOneOut:
         """See :class:`~scbp_host.latency.base.FigureModel`."""
         own = self._ridge
-        # A left-out structure's own variance is sigma^2 / (1 - h).
-        std = own.sigma / np.sqrt(np.clip(1.0 - own.leverages, 1e-3, None))
-        return LeaveOneOut.of(own.errors, std * students_reach(own.freedom))
+        return LeaveOneOut.of(own.errors, own.deviations * students_reach(own.freedom))
 
     @property
     def _ridge(self) -> _Ridge:

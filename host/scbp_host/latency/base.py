@@ -20,6 +20,9 @@ Features = Callable[[Array], Array]
 CONFIDENCE = 0.90
 """Of a prediction's interval, where nothing else is asked for."""
 
+# What is measured to better than this is not: a perfect fit is worth no more.
+_LEAST_DEVIATION = 1e-4
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -102,9 +105,22 @@ class FigureModel(Protocol):
         ...
 
     @property
+    def log_density(self) -> float:
+        """Sum of the logarithms of what the model gave for each measurement, left out: the higher, the better.
+
+        Of relative errors, so that models of one figure in different units compare.
+        """
+        ...
+
+    @property
     def squared_error(self) -> float:
         """Mean squared leave-one-out error, relative to what was measured."""
         ...
+
+
+def log_density(errors: Array, deviations: Array) -> float:
+    """Return the sum of the normal log densities of ``(n,)`` errors with these standard deviations."""
+    return float(np.sum(stats.norm.logpdf(errors, scale=np.maximum(deviations, _LEAST_DEVIATION))))
 
 
 def students_reach(freedom: float, confidence: float = CONFIDENCE) -> float:

@@ -13,13 +13,14 @@ The ranking uses paired p50 ratios. To learn how latency follows from structure,
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scbp_host.latency.base import FigureModel
+from scbp_host.latency.additive import AdditiveModel
+from scbp_host.latency.base import Features, FigureModel
+from scbp_host.latency.models import best_model
 
 Array = NDArray[np.float64]
 
@@ -48,13 +49,21 @@ class PairedLatencies:
         return scaled
 
 
-def fit_paired(make: Callable[[], FigureModel], widths: Array, latencies: PairedLatencies) -> tuple[FigureModel, float]:
-    """Fit a model at every weight; return the one that leave-one-out finds best, with its weight.
+def fit_paired(
+    widths: Array, latencies: PairedLatencies, features: Features | None = None
+) -> tuple[FigureModel, float]:
+    """Find the weight that leave-one-out finds best; return the best model of what it gives, and the weight.
+
+    How noisy the reference was does not depend on the model, so the quickest one finds the weight.
 
     Args:
-        make: makes a model that is not fitted yet.
         widths: ``(n, n_superblocks)`` relative widths.
         latencies: of the same structures.
+        features: what else latency may follow.
     """
-    fits = [(make().fit(widths, latencies.relative(weight)), weight) for weight in WEIGHTS]
-    return min(fits, key=lambda fitted: fitted[0].squared_error)
+
+    def squared_error(weight: float) -> float:
+        return AdditiveModel(features).fit(widths, latencies.relative(weight)).squared_error
+
+    weight = min(WEIGHTS, key=squared_error)
+    return best_model(widths, latencies.relative(weight), features=features), weight

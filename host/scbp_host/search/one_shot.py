@@ -13,6 +13,7 @@ from scipy import stats
 from scbp_host.domain.candidate import Candidate
 from scbp_host.domain.measurement import Interval
 from scbp_host.latency.additive import AdditiveModel, size_features
+from scbp_host.latency.models import best_model
 from scbp_host.latency.pairing import PairedLatencies, fit_paired
 from scbp_host.measuring.paired import CONFIDENCE
 from scbp_host.search.accuracy import AccuracyPrior
@@ -98,15 +99,14 @@ class OneShotSearch:
             self._widths[measured], np.asarray([float(_known(self._seen[row].onnx_bytes)) for row in measured])
         )
         onnx_bytes = sizes.predict(self._widths).mean
-        features = size_features(sizes, float(onnx_bytes.max()))
         model, weight = fit_paired(
-            lambda: AdditiveModel(features),
             self._widths[measured],
             PairedLatencies(
                 np.asarray([_known(self._seen[row].latency_ratio).value for row in measured]),
                 np.asarray([_known(self._seen[row].latency_p10_ns) for row in measured]),
                 np.asarray([_known(self._seen[row].reference_p10_ns) for row in measured]),
             ),
+            size_features(sizes, float(onnx_bytes.max())),
         )
         forecast = self._forecast(model.predict(self._widths, CONFIDENCE).intervals(), onnx_bytes, measured)
         plausible = self._plausible(forecast)
@@ -133,7 +133,7 @@ class OneShotSearch:
     def _complete(self, exact: Mapping[int, float]) -> list[Interval]:
         """Predict for every structure a figure that is known exactly for some."""
         values = np.asarray(list(exact.values()), dtype=np.float64)
-        intervals = AdditiveModel().fit(self._widths[list(exact)], values).predict(self._widths, CONFIDENCE).intervals()
+        intervals = best_model(self._widths[list(exact)], values).predict(self._widths, CONFIDENCE).intervals()
         for row, value in exact.items():
             intervals[row] = Interval(value, value, value)
         return intervals

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scbp_host.config import RunConfig
 from scbp_host.domain.candidate import SeedSpec, Superblock
 from scbp_host.errors import UsageError
-from scbp_host.latency.additive import AdditiveModel
+from scbp_host.latency.models import best_model
 from scbp_host.search.one_shot import relative_widths
 from scbp_host.space.ratio_sets import Ratios
 from scbp_host.space.ratio_sets.expression import Figure
@@ -33,7 +33,7 @@ def learned_figures(
     """Return ``latency_ms`` (p50) and ``memory_mb`` (peak) as functions of a ratio tuple.
 
     What the newest finished run of this seed on this device measured counts as it is; the rest is predicted from it by
-    the additive model. The store is read on the first call, which raises UsageError where it holds no such run.
+    the best model of it. The store is read on the first call, which raises UsageError where it holds no such run.
 
     Args:
         config: says which device, and where the store is.
@@ -67,7 +67,7 @@ class _Lesson:
         measured = [(known, _figure(standing, known, name)) for known in (standing.seed, *standing.candidates)]
         values = {known.candidate: value for known, value in measured if value is not None}
         groups = [{group.name: group.channels for group in block.groups} for block in superblocks]
-        self._model = AdditiveModel().fit(relative_widths(list(values), groups), np.asarray(list(values.values())))
+        self._model = best_model(relative_widths(list(values), groups), np.asarray(list(values.values())))
         kept = {known: dict(known.widths) for known in values}
         self._measured = {
             tuple(tuple(kept[own][name] for name in block) for block in groups): value for own, value in values.items()

@@ -5,7 +5,6 @@ import itertools
 import numpy as np
 import pytest
 
-from scbp_host.latency.additive import AdditiveModel
 from scbp_host.latency.pairing import PairedLatencies, fit_paired
 
 WIDTHS = np.asarray(list(itertools.product((1.0, 0.75, 0.5, 0.25), repeat=3)))[::2]
@@ -17,7 +16,7 @@ NOISE = np.exp(RANDOM.normal(0.0, 0.2, len(WIDTHS)))
 def test_noise_that_meets_both_models_is_divided_out() -> None:
     reference = 1e6 * NOISE
     latencies = PairedLatencies(LATENCY_NS / 1e6, LATENCY_NS * NOISE, reference)
-    model, weight = fit_paired(AdditiveModel, WIDTHS, latencies)
+    model, weight = fit_paired(WIDTHS, latencies)
     assert weight == 1.0
     assert model.leave_one_out().within_10_percent == 1.0
 
@@ -25,7 +24,7 @@ def test_noise_that_meets_both_models_is_divided_out() -> None:
 def test_noise_of_the_reference_alone_is_left_out() -> None:
     reference = 1e6 * NOISE
     latencies = PairedLatencies(LATENCY_NS / reference, LATENCY_NS, reference)
-    model, weight = fit_paired(AdditiveModel, WIDTHS, latencies)
+    model, weight = fit_paired(WIDTHS, latencies)
     assert weight == 0.0
     assert model.leave_one_out().within_10_percent == 1.0
 
