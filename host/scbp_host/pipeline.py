@@ -35,6 +35,7 @@ from scbp_host.stages.hindsight import learned_figures
 from scbp_host.stages.inheritance import Inheritance
 from scbp_host.stages.ledger import Ledger, Payload
 from scbp_host.stages.opening import new_run, resumed_run
+from scbp_host.stages.precedents import precedents
 from scbp_host.stages.proposals import Proposals
 from scbp_host.stages.records import TRAIN, Standing, rank
 from scbp_host.stages.reference import Reference
@@ -155,7 +156,9 @@ class _Loop:
             self._measure_seed(trainings)
             foresight = make_foresight(self._context, self._seed, self._pool, module, inheritance)
             foresight.prepare()
-        proposals = Proposals(self._context, self._space, self._pool, foresight, self._standing)
+        created_at = self._store.run(self._context.ledger.run_id).created_at
+        experience = precedents(self._store, created_at, len(self._space.superblocks))
+        proposals = Proposals(self._context, self._space, self._pool, foresight, self._standing, experience)
         for number in range(1, self._context.config.rounds + 1):
             self._round(number, trainings, proposals)
         with self._stage("test"):

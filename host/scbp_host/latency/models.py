@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from scbp_host.latency.additive import AdditiveModel
 from scbp_host.latency.base import Features, FigureModel
 from scbp_host.latency.staircase import StaircaseModel
+from scbp_host.latency.transfer import Source, WarmModel
 
 Array = NDArray[np.float64]
 
@@ -19,7 +21,13 @@ MODELS: Mapping[str, Callable[[Features | None], FigureModel]] = {
 }
 
 
-def best_model(widths: Array, values: Array, std: Array | None = None, features: Features | None = None) -> FigureModel:
+def best_model(
+    widths: Array,
+    values: Array,
+    std: Array | None = None,
+    features: Features | None = None,
+    sources: Sequence[Source] = (),
+) -> FigureModel:
     """Fit every model there is; return the one that predicts best what it did not see.
 
     Args:
@@ -27,9 +35,12 @@ def best_model(widths: Array, values: Array, std: Array | None = None, features:
         values: ``(n,)`` measured, above zero.
         std: ``(n,)`` their standard deviations; None where not known.
         features: what else the figure may follow.
+        sources: of the same figure, measured elsewhere; they are believed as far as they agree.
 
     Raises:
         ValueError: fewer than two measurements, or a value that is not above zero.
     """
-    fitted = [make(features).fit(widths, values, std) for make in MODELS.values()]
-    return min(fitted, key=lambda own: own.squared_error)
+    models = [make(features) for make in MODELS.values()]
+    if sources:
+        models.append(WarmModel(sources, partial(StaircaseModel, features)))
+    return min((own.fit(widths, values, std) for own in models), key=lambda own: own.squared_error)

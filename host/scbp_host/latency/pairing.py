@@ -13,6 +13,7 @@ The ranking uses paired p50 ratios. To learn how latency follows from structure,
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 from scbp_host.latency.additive import AdditiveModel
 from scbp_host.latency.base import Features, FigureModel
 from scbp_host.latency.models import best_model
+from scbp_host.latency.transfer import Source
 
 Array = NDArray[np.float64]
 
@@ -50,7 +52,7 @@ class PairedLatencies:
 
 
 def fit_paired(
-    widths: Array, latencies: PairedLatencies, features: Features | None = None
+    widths: Array, latencies: PairedLatencies, features: Features | None = None, sources: Sequence[Source] = ()
 ) -> tuple[FigureModel, float]:
     """Find the weight that leave-one-out finds best; return the best model of what it gives, and the weight.
 
@@ -60,10 +62,11 @@ def fit_paired(
         widths: ``(n, n_superblocks)`` relative widths.
         latencies: of the same structures.
         features: what else latency may follow.
+        sources: of latencies, measured elsewhere.
     """
 
     def squared_error(weight: float) -> float:
         return AdditiveModel(features).fit(widths, latencies.relative(weight)).squared_error
 
     weight = min(WEIGHTS, key=squared_error)
-    return best_model(widths, latencies.relative(weight), features=features), weight
+    return best_model(widths, latencies.relative(weight), features=features, sources=sources), weight

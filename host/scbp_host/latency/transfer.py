@@ -42,6 +42,19 @@ class Source:
     values: Array
 
 
+@dataclass(frozen=True)
+class Experience:
+    """What earlier runs measured, figure by figure.
+
+    Attributes:
+        latency: sources of latencies.
+        memory: sources of peak memory.
+    """
+
+    latency: tuple[Source, ...] = ()
+    memory: tuple[Source, ...] = ()
+
+
 class WarmModel:
     """A :class:`~scbp_host.latency.base.FigureModel`.
 

@@ -15,6 +15,7 @@ from scbp_host.domain.measurement import Interval
 from scbp_host.latency.additive import AdditiveModel, size_features
 from scbp_host.latency.models import best_model
 from scbp_host.latency.pairing import PairedLatencies, fit_paired
+from scbp_host.latency.transfer import Experience
 from scbp_host.measuring.paired import CONFIDENCE
 from scbp_host.search.accuracy import AccuracyPrior
 from scbp_host.search.base import Limits, Observation, Proposal, Purpose
@@ -54,6 +55,7 @@ class OneShotSearch:
         limits: the budgets.
         seed_val_top1: the seed's validation accuracy.
         random_seed: decides which spread of the space is measured first.
+        experience: what earlier runs measured, maybe on other devices or of other seeds.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class OneShotSearch:
         limits: Limits,
         seed_val_top1: float,
         random_seed: int,
+        experience: Experience | None = None,
     ) -> None:
         self._pool = tuple(pool)
         self._widths = widths
@@ -71,6 +74,7 @@ class OneShotSearch:
         self._limits = limits
         self._seed_val_top1 = seed_val_top1
         self._random_seed = random_seed
+        self._experience = experience or Experience()
         self._index = {candidate.structure_id: row for row, candidate in enumerate(self._pool)}
         self._seen: dict[int, Observation] = {}
 
@@ -107,6 +111,7 @@ class OneShotSearch:
                 np.asarray([_known(self._seen[row].reference_p10_ns) for row in measured]),
             ),
             size_features(sizes, float(onnx_bytes.max())),
+            self._experience.latency,
         )
         forecast = self._forecast(model.predict(self._widths, CONFIDENCE).intervals(), onnx_bytes, measured)
         plausible = self._plausible(forecast)
@@ -126,14 +131,15 @@ class OneShotSearch:
         for row in measured:
             onnx_bytes[row] = _known(self._seen[row].onnx_bytes)
             latency[row] = _known(self._seen[row].latency_ratio)
-        memory = self._complete({row: float(_known(self._seen[row].peak_rss_bytes)) for row in measured})
+        memory = self._memory({row: float(_known(self._seen[row].peak_rss_bytes)) for row in measured})
         accuracy, std = self._accuracy()
         return _Forecast(latency, memory, onnx_bytes, accuracy, std)
 
-    def _complete(self, exact: Mapping[int, float]) -> list[Interval]:
-        """Predict for every structure a figure that is known exactly for some."""
+    def _memory(self, exact: Mapping[int, float]) -> list[Interval]:
+        """Predict peak memory for every structure; what is measured is known exactly."""
         values = np.asarray(list(exact.values()), dtype=np.float64)
-        intervals = best_model(self._widths[list(exact)], values).predict(self._widths, CONFIDENCE).intervals()
+        model = best_model(self._widths[list(exact)], values, sources=self._experience.memory)
+        intervals = model.predict(self._widths, CONFIDENCE).intervals()
         for row, value in exact.items():
             intervals[row] = Interval(value, value, value)
         return intervals

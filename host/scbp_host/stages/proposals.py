@@ -9,6 +9,7 @@ from functools import partial
 from scbp_host.config import RunConfig
 from scbp_host.domain.candidate import Candidate
 from scbp_host.domain.outcome import Failure
+from scbp_host.latency.transfer import Experience
 from scbp_host.search.base import Limits, Proposal, Purpose, Strategy
 from scbp_host.search.one_shot import OneShotSearch, relative_widths
 from scbp_host.space.ratios import SearchSpace
@@ -32,6 +33,7 @@ class Proposals:
         pool: the structures searched.
         foresight: guesses their accuracies.
         standing: returns what is known by now.
+        experience: what earlier runs measured.
     """
 
     def __init__(
@@ -41,11 +43,13 @@ class Proposals:
         pool: Sequence[Candidate],
         foresight: Foresight,
         standing: Callable[[], Standing],
+        experience: Experience | None = None,
     ) -> None:
         self._run = run
         self._pool = pool
         self._foresight = foresight
         self._standing = standing
+        self._experience = experience
         superblocks = [{group.name: group.channels for group in block.groups} for block in space.superblocks]
         self._widths = relative_widths(pool, superblocks)
 
@@ -90,7 +94,9 @@ class Proposals:
         prior = self._foresight.prior(self._widths)
         seed_top1 = standing.seed.val_top1 or 0.0
         limits = _limits(config, standing)
-        strategy = OneShotSearch(self._pool, self._widths, prior, limits, seed_top1, config.random_seed)
+        strategy = OneShotSearch(
+            self._pool, self._widths, prior, limits, seed_top1, config.random_seed, self._experience
+        )
         strategy.observe([standing.observation(known) for known in standing.candidates])
         return strategy
 

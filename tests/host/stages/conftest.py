@@ -63,7 +63,7 @@ class RunBuilder:
         """Append any outcome."""
         return self.store.append(self.run_id, stage, subject, result, seconds)
 
-    def begin(self, reference=None, **config):
+    def begin(self, reference=None, *, with_groups=False, **config):
         """Append what every run begins with; without a ``reference``, as older versions did, paired with the seed."""
         self.store.create_run(self.run_id, {"config": RunConfig(**config).identity(), "command": ["scbp-host", "run"]})
         self.add("probe", "device", {"record": DEVICE, "warnings": [], "bytes_shipped": 1000})
@@ -72,6 +72,9 @@ class RunBuilder:
         blocks = [
             {"name": f"stage-{number}", "resolution": [8, 8], "ratios": [1.0, 0.5], "groups": []} for number in (1, 2)
         ]
+        if with_groups:
+            for block, (name, full) in zip(blocks, GROUPS, strict=True):
+                block["groups"] = [{"name": name, "channels": full, "layers": [name]}]
         space = {"size": 4, "seed": candidate(1.0, 1.0).to_json(), "superblocks": blocks}
         self.add("space", "space", space if reference is None else {**space, "reference": reference.to_json()})
         return self
