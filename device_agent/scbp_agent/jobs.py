@@ -93,11 +93,12 @@ def _time_one_load(
     plan: wire.PairedPlan, batch: Optional[tensors.Array], job: Dict[str, Any], candidate_leads: bool
 ) -> timing.PairedSamples:
     """Load and time both. They take turns in who is loaded and timed first: it was an advantage of several percent."""
-    leads, follows = (plan.candidate, plan.reference) if candidate_leads else (plan.reference, plan.candidate)
+    candidate, reference = (plan.candidate, plan.options), (plan.reference, plan.reference_options or plan.options)
+    leads, follows = (candidate, reference) if candidate_leads else (reference, candidate)
     schedule = timing.PairedSchedule(plan.blocks, plan.block_ns, plan.warmup_ns, plan.warmup_limit_ns, plan.period_ns)
     with ExitStack() as models:
-        first = models.enter_context(_open(leads, plan.options, job))
-        second = models.enter_context(_open(follows, plan.options, job))
+        first = models.enter_context(_open(leads[0], leads[1], job))
+        second = models.enter_context(_open(follows[0], follows[1], job))
         samples = timing.time_paired(_subject(second, batch), _subject(first, batch), schedule)
     if not candidate_leads:
         return samples

@@ -20,6 +20,7 @@ from pydantic import (
     field_validator,
 )
 
+from scbp_host.domain.precision import Precision
 from scbp_host.errors import ConfigError, UsageError
 
 DEFAULT_FILE = Path("scbp.toml")
@@ -129,6 +130,8 @@ class RunConfig(BaseModel):
         train_workers: candidates trained at the same time, each in a process of its own.
         compile: whether trainings go through ``torch.compile``.
         rate: Hz; models run at a camera's rate while they are timed. None is a tight loop.
+        precision: what trained networks are exported in, each a competitor of its own; the first is what structures
+            are measured in before.
         latency_budget: ms; None sets none.
         memory_budget: MB of 10^6 bytes; None sets none.
         max_accuracy_drop: points of validation top-1 below the seed; see :attr:`accuracy_drop_points`.
@@ -165,6 +168,7 @@ class RunConfig(BaseModel):
     train_workers: int = Field(1, ge=1)
     compile: bool = False
     rate: Hertz = Field(None, le=MAX_RATE_HZ)
+    precision: Annotated[tuple[Precision, ...], Field(min_length=1)] = (Precision.FP32,)
     latency_budget: Milliseconds = None
     memory_budget: Megabytes = None
     max_accuracy_drop: float | None = Field(None, ge=0, le=100)
@@ -172,12 +176,12 @@ class RunConfig(BaseModel):
     random_seed: int = Field(0, ge=0)
     out: Path = Path("runs")
 
-    @field_validator("ratios")
+    @field_validator("ratios", "precision")
     @classmethod
-    def _no_repeats(cls, ratios: Ratios) -> Ratios:
-        if not isinstance(ratios, str) and len(set(ratios)) != len(ratios):
+    def _no_repeats(cls, values: Ratios | tuple[Precision, ...]) -> Ratios | tuple[Precision, ...]:
+        if not isinstance(values, str) and len(set(values)) != len(values):
             raise ValueError("expected no repeats")
-        return ratios
+        return values
 
     @field_validator("init", "refit")
     @classmethod
@@ -207,6 +211,11 @@ class RunConfig(BaseModel):
         if self.accuracy is not None:
             return self.accuracy
         return "refit" if self.latency_budget and self.refits else "importance"
+
+    @property
+    def first_precision(self) -> Precision:
+        """What structures are measured in, and what the search goes by."""
+        return self.precision[0]
 
     @property
     def refits(self) -> bool:

@@ -20,6 +20,7 @@ from scbp_host.domain.outcome import Failure
 from scbp_host.errors import UsageError
 from scbp_host.events import Listener, Progress, StageFinished, StageStarted, Warned
 from scbp_host.export.formats import converter_for
+from scbp_host.export.precision import check_precisions
 from scbp_host.measuring.session import MeasureSettings
 from scbp_host.profiles import load_profile, require_clocks
 from scbp_host.report import Summary, write_html, write_summary
@@ -37,7 +38,8 @@ from scbp_host.stages.ledger import Ledger, Payload
 from scbp_host.stages.opening import new_run, resumed_run
 from scbp_host.stages.precedents import precedents
 from scbp_host.stages.proposals import Proposals
-from scbp_host.stages.records import TRAIN, Standing, rank
+from scbp_host.stages.ranked import rank
+from scbp_host.stages.records import Standing, variant_id
 from scbp_host.stages.reference import Reference
 from scbp_host.stages.round import TrainingRound
 from scbp_host.stages.seed import trained_seed
@@ -88,6 +90,7 @@ def run(
         ScbpError: see :mod:`scbp_host.errors`; what was acknowledged is kept, and ``resume`` goes on from there.
     """
     profile = load_profile(config.device)
+    check_precisions(profile, config.precision)
     # Made, not used: they refuse a profile without an address, and a machine without pnnx. What can fail without the
     # device fails before it is troubled, and what fails before the device has answered leaves no run behind.
     open_transport(profile)
@@ -186,6 +189,9 @@ class _Loop:
         self._reference.check_itself()
         listen(Progress("verify", 2))
         finished = trainings.finish(self._seed, self._seed_payload())
+        for precision in self._context.config.precision[1:]:
+            # One that fails is a row of the report; the seed itself is measured all the same.
+            trainings.finish(self._seed, self._seed_payload(), precision)
         for outcome in (structure, finished):
             if isinstance(outcome, Failure):
                 raise UsageError(f"the seed cannot be measured: {outcome.message}", outcome.hint)
@@ -194,20 +200,25 @@ class _Loop:
     def _verify(self, number: int, trained: Sequence[tuple[Candidate, Payload]], trainings: Trainings) -> None:
         listen = self._context.listen
         listen(StageStarted("verify", f"round {number}: export, ship, measure with real weights", len(trained)))
-        verified: list[Candidate] = []
+        verified: list[str] = []
+        precisions = (None, *self._context.config.precision[1:])
         for done, (candidate, payload) in enumerate(trained, start=1):
-            outcome = trainings.finish(candidate, payload)
-            verified += [] if isinstance(outcome, Failure) else [candidate]
-            note = outcome.message if isinstance(outcome, Failure) else f"top-1 {outcome['val_top1']:.3f} on the device"
-            listen(Progress("verify", done, f"{_name(candidate)}: {note}"))
+            for precision in precisions:
+                outcome = trainings.finish(candidate, payload, precision)
+                failed = isinstance(outcome, Failure)
+                verified += [] if failed else [variant_id(candidate.structure_id, precision)]
+                note = outcome.message if isinstance(outcome, Failure) else f"top-1 {outcome['val_top1']:.3f}"
+                listen(Progress("verify", done, f"{_name(candidate)} {precision or ''}: {note}"))
         trainings.settle(f"round-{number}", verified)
 
     def _report_test(self, trainings: Trainings) -> None:
         """Read the test split once, for the seed and the named best."""
-        best = rank(self._standing(), budgets_of(self._context.config)).best
-        subjects = [(self._seed, self._seed_payload())]
+        standing = self._standing()
+        best = rank(standing, budgets_of(self._context.config)).best
+        subjects = [(standing.seed, self._seed_payload())]
         if best is not None:
-            subjects.append((best.candidate, best.payloads[TRAIN]))
+            own = best.candidate.structure_id == self._seed.structure_id
+            subjects.append((best, self._seed_payload() if own else best.trained))
         self._context.listen(StageStarted("test", "report on the test split", len(subjects)))
         splits: list[Examples] = []
 
@@ -216,9 +227,9 @@ class _Loop:
                 splits.append(self._context.task.test())
             return splits[0]
 
-        for done, (candidate, payload) in enumerate(subjects, start=1):
-            trainings.test(candidate, payload, read_once)
-            self._context.listen(Progress("test", done, _name(candidate)))
+        for done, (known, payload) in enumerate(subjects, start=1):
+            trainings.test(known, payload, read_once)
+            self._context.listen(Progress("test", done, _name(known.candidate)))
 
     def _seed_payload(self) -> Payload:
         return self._context.ledger.payloads("seed")["seed"]

@@ -14,6 +14,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -69,8 +70,11 @@ def main() -> None:
     arguments = parser.parse_args()
     trt, started = rtx_bindings(), time.monotonic()
     known = json.loads(arguments.json.read_text(encoding="utf-8"))["networks"] if arguments.json.exists() else {}
-    for position, (name, *network) in enumerate([*demo(), *([] if arguments.quick else families(set(known)))]):
-        if name in known or (arguments.quick and position >= len(rtx_networks.RATIOS)):
+    uniform, spread = (own := list(demo()))[: len(rtx_networks.RATIOS)], own[len(rtx_networks.RATIOS) :]
+    for position, (name, *network) in enumerate(chain(uniform, families(set(known)), spread)):
+        if arguments.quick and position >= len(rtx_networks.RATIOS):
+            break
+        if name in known:
             continue
         if time.monotonic() - started > arguments.limit_s:
             print("more is left: run it again", flush=True)

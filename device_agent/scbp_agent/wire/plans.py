@@ -28,7 +28,8 @@ class PairedPlan(NamedTuple):
 
     Each warm-up takes ``warmup_ns`` and, with a ``warmup_limit_ns``, goes on until the latency does not drift any more.
     With ``period_ns`` each run begins at the next multiple of it, as if a camera gave the frames; None is a tight loop.
-    ``memory_limit_bytes`` bounds the worker's address space.
+    ``memory_limit_bytes`` bounds the worker's address space. ``reference_options`` are the reference's where they are
+    not the candidate's, such as another precision.
     """
 
     candidate: ModelRef
@@ -43,6 +44,7 @@ class PairedPlan(NamedTuple):
     warmup_limit_ns: Optional[int] = None
     period_ns: Optional[int] = None
     memory_limit_bytes: Optional[int] = None
+    reference_options: Optional[RuntimeOptions] = None
 
 
 class BuildPlan(NamedTuple):
@@ -122,6 +124,7 @@ def runtime_options(data: Dict[str, Any]) -> RuntimeOptions:
 
 def paired_plan(data: Dict[str, Any]) -> PairedPlan:
     """Read a PairedPlan; raises WireError."""
+    reference_options = field({"reference_options": None, **data}, "reference_options", dict, type(None))
     return PairedPlan(
         model_ref(field(data, "candidate", dict)),
         model_ref(field(data, "reference", dict)),
@@ -135,6 +138,7 @@ def paired_plan(data: Dict[str, Any]) -> PairedPlan:
         warmup_limit_ns=optional_positive(data, "warmup_limit_ns"),
         period_ns=optional_positive(data, "period_ns"),
         memory_limit_bytes=optional_positive(data, "memory_limit_bytes"),
+        reference_options=reference_options and runtime_options(reference_options),
     )
 
 

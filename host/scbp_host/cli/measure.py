@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from rich.markup import escape
@@ -13,10 +13,16 @@ from rich.table import Table
 from scbp_host.cli.console import out, print_json, show_warning
 from scbp_host.config import config_of_flags
 from scbp_host.domain.alone import Alone
+from scbp_host.domain.device import DeviceProfile
 from scbp_host.domain.measurement import Measurement, NodeLatency
 from scbp_host.domain.outcome import Failure
-from scbp_host.errors import DeviceError, ModelError
+from scbp_host.domain.precision import Precision
+from scbp_host.errors import DeviceError, ModelError, UsageError
 from scbp_host.profiles import load_profile, require_clocks
+
+if TYPE_CHECKING:  # what connects to a device is imported when it is needed
+    from scbp_host.device.client import DeviceClient
+    from scbp_host.measuring.session import MeasuringSession
 
 T = TypeVar("T")
 
@@ -37,6 +43,9 @@ def measure(
         bool, typer.Option("--lock-clocks", help="Hold the board's clocks meanwhile, as the profile says.")
     ] = False,
     wait: Annotated[float, typer.Option(help="Seconds to wait for a board that is in use.", min=0.0)] = 0.0,
+    precision: Annotated[
+        str | None, typer.Option(help="Measure it in these precisions as well, e.g. fp16,int8: for the latency alone.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
 ) -> None:
     """Measure latency and memory of a model, paired with a reference."""
@@ -48,6 +57,7 @@ def measure(
 
     period_ns = period_of(config_of_flags({"rate": rate}).rate)
     profile = load_profile(device)
+    wanted = _read_precisions(profile, precision)
     settings = MeasureSettings(period_ns=period_ns, memory_limit_bytes=profile.memory_limit_bytes)
     convert = converter_for(profile.runtime)
     if lock_clocks:
@@ -64,13 +74,57 @@ def measure(
         session = MeasuringSession(client, settings, client.options, paired_with, None, 0, convert=convert)
         measured = _need(model, session.measure(content, pack=False))
         nodes = _need(model, measure_layers(client, content, None, pack=False)) if layers else ()
-    facts, rows = {**_facts(measured), "emulated": client.info.emulated}, {"layers": _rows(nodes)} if layers else {}
+        variants = {own.value: _facts(_need(model, _measure_in(own, session, client, content))) for own in wanted}
+    facts, rows = {**_facts(measured), "emulated": client.info.emulated}, _rows(nodes)
     if json:
-        print_json({"model": str(model), "device": profile.name, **facts, **rows})
+        further = {"precisions": variants} if wanted else {}
+        print_json(
+            {"model": str(model), "device": profile.name, **facts, **({"layers": rows} if layers else {}), **further}
+        )
         return
-    _show(model, facts)
+    _show(str(model), facts)
+    for name, own in variants.items():
+        _show(f"{model} in {name}", own)
     if layers:
-        _show_layers(rows["layers"])
+        _show_layers(rows)
+
+
+def _read_precisions(profile: DeviceProfile, text: str | None) -> tuple[Precision, ...]:
+    """Read ``fp16,int8``; raises UsageError where one is unknown, or the device has no way to it."""
+    if text is None:
+        return ()
+    from scbp_host.export.precision import check_precisions  # torch takes seconds to import
+
+    try:
+        wanted = tuple(Precision(own) for own in text.split(","))
+    except ValueError as error:
+        known = ", ".join(Precision)
+        raise UsageError(
+            f"--precision: expected some of {known}, got {text!r}", "run: scbp-host measure --help"
+        ) from error
+    check_precisions(profile, wanted)
+    return wanted
+
+
+def _measure_in(
+    precision: Precision, session: MeasuringSession, client: DeviceClient, content: bytes
+) -> Measurement | Failure:
+    """Measure a model in one precision; the ranges of eight bits come from noise, which the latency does not see."""
+    import numpy as np
+
+    from scbp_host.export.precision import make_variant
+
+    profile = client.profile
+    noise = np.random.default_rng(0).normal(size=_input_shape(content)).astype(np.float32)
+    variant = make_variant(content, precision, profile.runtime, client.info.runtimes[profile.runtime], noise)
+    return session.measure(variant.onnx, pack=False, told=variant.settings)
+
+
+def _input_shape(content: bytes) -> tuple[int, ...]:
+    import onnx
+
+    graph = onnx.load_model_from_string(content).graph
+    return tuple(own.dim_value or 1 for own in graph.input[0].type.tensor_type.shape.dim)
 
 
 def _need(model: Path, outcome: T | Failure) -> T:
@@ -137,8 +191,8 @@ def _alone_facts(alone: Alone | None) -> dict[str, Any]:
     }
 
 
-def _show(model: Path, facts: dict[str, Any]) -> None:
-    table = Table(title=escape(str(model)), title_justify="left", show_header=False)
+def _show(title: str, facts: dict[str, Any]) -> None:
+    table = Table(title=escape(title), title_justify="left", show_header=False)
     phases = facts.pop("phases", [])
     for name, value in facts.items():
         if value is not None:

@@ -37,6 +37,9 @@ def run(
         str | None, typer.Option(help="Width modifiers in (0, 1], e.g. 1,0.75,0.5,0.25; or a set.")
     ] = None,
     rate: Annotated[str | None, typer.Option(help="Time models at a camera's rate, e.g. 30hz.")] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="What networks are exported in: fp32, fp16, int8, uint8, e.g. fp32,int8 (fp32).")
+    ] = None,
     latency_budget: Annotated[str | None, typer.Option(help="p50, e.g. 15ms.")] = None,
     memory_budget: Annotated[str | None, typer.Option(help="Peak memory, e.g. 300MB.")] = None,
     max_accuracy_drop: Annotated[
@@ -89,6 +92,7 @@ def run(
         "superblocks": superblocks,
         "ratios": parse_ratios(ratios),
         "rate": rate,
+        "precision": None if precision is None else precision.split(","),
         "latency_budget": latency_budget,
         "memory_budget": memory_budget,
         "max_accuracy_drop": max_accuracy_drop,

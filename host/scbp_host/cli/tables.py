@@ -89,7 +89,8 @@ def _row(summary: Summary, record: CandidateRecord) -> list[str]:
 
 
 def _short(record: CandidateRecord) -> str:
-    return "/".join(f"{ratio:g}".removeprefix("0") for ratio in record.ratios)
+    ratios = "/".join(f"{ratio:g}".removeprefix("0") for ratio in record.ratios)
+    return ratios if record.precision == "fp32" else f"{ratios} {record.precision}"
 
 
 def _number(value: float | None, pattern: str) -> str:

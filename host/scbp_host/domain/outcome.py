@@ -33,6 +33,7 @@ class FailureKind(StrEnum):
     TRAINING_FAILED = "TRAINING_FAILED"
     EXPORT_FAILED = "EXPORT_FAILED"
     PARITY_FAILED = "PARITY_FAILED"
+    ACCURACY_FAILED = "ACCURACY_FAILED"
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ stays in float32, since the parser of 8.2 takes no float16 weights (onnx/onnx-te
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -44,6 +43,8 @@ class Gate:
     max_drop: float
 
 
+# Scores are fractions of counts: 0.99 - 0.98 is not 0.01 to a float.
+_ROUNDING = 1e-9
 # float32 sums of some twenty layers differ by 1e-6 of the largest logit, float16's eleven bits by a thousandth. Eight
 # bits may move single logits by tenths where no answer changes: there the score is the judge.
 GATES: Mapping[Precision, Gate] = {
@@ -54,31 +55,42 @@ GATES: Mapping[Precision, Gate] = {
 }
 
 
+def allowed_drop(precision: Precision, images: int) -> float:
+    """Return how much lower than torch's a score over so many images may be: one image is never too much."""
+    return max(GATES[precision].max_drop, 1.0 / images) + _ROUNDING
+
+
 @dataclass(frozen=True)
-class _Runtime:
-    """What a runtime takes.
+class _Dialect:
+    """How a runtime is asked for a precision.
 
     Attributes:
-        precisions: all it knows a way to.
-        typed_since: the version from which on a file's types decide; before, a flag does.
+        words: its own word for each precision it knows a way to; "" where the file says all.
+        typed: whether a file's own types count, rather than the word.
         heads: whether fully connected layers go there as convolutions.
+        gpu: whether it runs on the GPU, whose precisions the profile knows.
     """
 
-    precisions: frozenset[Precision]
-    typed_since: tuple[int, ...] = ()
+    words: Mapping[Precision, str]
+    typed: bool = True
     heads: bool = False
+    gpu: bool = False
 
 
-_FOR_TENSORRT = frozenset({FP32, FP16, INT8})
-_RUNTIMES: Mapping[str, _Runtime] = {
-    "onnxruntime": _Runtime(frozenset(Precision)),
-    # Strong typing is what NVIDIA recommends from 10.12 on, where the flags are deprecated.
-    "tensorrt": _Runtime(_FOR_TENSORRT, typed_since=(10, 12), heads=True),
-    "tensorrt-rtx": _Runtime(_FOR_TENSORRT, heads=True),
-    # A flag at every version: its own files are float32.
-    "ncnn": _Runtime(frozenset({FP32, FP16}), typed_since=(sys.maxsize,)),
+# Where flags count, what has no pairs around it may as well be float16: no GPU has int8 and not float16.
+_BY_FLAGS = _Dialect({FP32: "fp32", FP16: "fp16", INT8: "int8+fp16"}, typed=False, heads=True, gpu=True)
+_BY_TYPES = _Dialect({FP32: "fp32", FP16: "fp16", INT8: "int8"}, heads=True, gpu=True)
+# Of each runtime the version that a dialect begins with, the newest first.
+_DIALECTS: Mapping[str, tuple[tuple[tuple[int, ...], _Dialect], ...]] = {
+    "onnxruntime": (((), _Dialect(dict.fromkeys(Precision, ""))),),
+    # NVIDIA recommends strong typing from 10.12 on, where it deprecates the flags.
+    "tensorrt": (((10, 12), _BY_TYPES), ((), _BY_FLAGS)),
+    # A word at every version: its own files are float32.
+    "ncnn": (((), _Dialect({FP32: "fp32", FP16: "fp16"}, typed=False)),),
 }
-_ANY_OTHER = _Runtime(frozenset({FP32}))
+_ANY_OTHER = (((), _Dialect({FP32: ""})),)
+# What the agent puts behind the version of TensorRT-RTX, which never had the flags.
+_RTX = "-rtx"
 
 
 @dataclass(frozen=True)
@@ -99,24 +111,15 @@ class Variant:
 def check_precisions(profile: DeviceProfile, wanted: Sequence[Precision]) -> None:
     """Raise UsageError where the board, or its runtime, has no way to compute in one of these precisions."""
     for precision in wanted:
-        known = _RUNTIMES.get(profile.runtime, _ANY_OTHER).precisions
-        if precision not in known:
-            raise UsageError(
-                f"precision {precision}: {profile.runtime} takes {_listed(known)}",
-                f"run: scbp-host devices show {profile.name}",
-            )
-        has = profile.hardware.precisions
-        if has and precision not in has:
-            raise UsageError(
-                f"precision {precision}: {profile.title} computes in {', '.join(has)}",
-                f"run: scbp-host devices show {profile.name}",
-            )
-
-
-def is_typed(runtime: str, version: str) -> bool:
-    """Tell whether this runtime computes in a file's own types, rather than as a flag says."""
-    numbers = tuple(int(part) for part in re.findall(r"\d+", version)[:2])
-    return numbers >= _RUNTIMES.get(runtime, _ANY_OTHER).typed_since
+        # Which precisions there are does not depend on the version.
+        dialect = _dialect(profile.runtime, "0")
+        takes = {profile.runtime: tuple(own.value for own in dialect.words)}
+        if dialect.gpu and profile.hardware.precisions:
+            takes[profile.title] = profile.hardware.precisions
+        for who, known in takes.items():
+            if precision not in known:
+                hint = f"run: scbp-host devices show {profile.name}"
+                raise UsageError(f"precision {precision}: {who} takes {', '.join(known)}", hint)
 
 
 def make_variant(
@@ -133,7 +136,7 @@ def make_variant(
         exported: the network in float32.
         precision: which.
         runtime: that will run it.
-        version: of the runtime, as the device says.
+        version: of the runtime, as the device says; that of TensorRT-RTX ends in ``-rtx``.
         calibration: images that the ranges of eight bits are taken from, float32 (n, channels, height, width).
         judging: validation images and what judges the outputs for them: then layers stay in float where that wins back
             accuracy. None where the weights are filler, and only the latency is wanted.
@@ -141,18 +144,27 @@ def make_variant(
     Raises:
         QuantizationError: the network cannot be written with eight bits.
     """
+    dialect = _dialect(runtime, version)
     # int8 is one file for every runtime, so it has the form that all of them take.
-    if precision is INT8 or _RUNTIMES.get(runtime, _ANY_OTHER).heads:
+    if precision is INT8 or dialect.heads:
         exported = heads_as_convolutions(exported)
-    flag = {} if precision is FP32 or is_typed(runtime, version) else {"precision": precision.value}
+    word = dialect.words[precision]
+    settings = {"precision": word} if word else {}
     if precision in _SCHEMES:
         quantizer = Quantizer(exported, calibration, _SCHEMES[precision])
         if judging is None:
             written = Quantized(quantizer.write())
         else:
-            written = quantize(quantizer, exported, *judging, GATES[precision].max_drop)
-        return Variant(written.onnx, flag, written.in_float)
-    return Variant(_as_float16(exported) if precision is FP16 and not flag else exported, flag)
+            written = quantize(quantizer, exported, *judging, allowed_drop(precision, len(judging[0])))
+        return Variant(written.onnx, settings, written.in_float)
+    return Variant(_as_float16(exported) if precision is FP16 and dialect.typed else exported, settings)
+
+
+def _dialect(runtime: str, version: str) -> _Dialect:
+    if runtime == "tensorrt" and version.endswith(_RTX):
+        return _BY_TYPES
+    numbers = tuple(int(part) for part in re.findall(r"\d+", version)[:2])
+    return next(own for since, own in _DIALECTS.get(runtime, _ANY_OTHER) if numbers >= since)
 
 
 def _as_float16(exported: bytes) -> bytes:
@@ -162,7 +174,3 @@ def _as_float16(exported: bytes) -> bytes:
     model.topological_sort()
     written: bytes = model.model.SerializeToString()
     return written
-
-
-def _listed(precisions: frozenset[Precision]) -> str:
-    return ", ".join(own for own in Precision if own in precisions)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
-from typing import TypeVar
+from types import MappingProxyType
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,8 @@ from scbp_host.measuring.stability import stability_warnings, timing_warnings
 
 T = TypeVar("T")
 Float32Array = NDArray[np.float32]
+Settings = Mapping[str, Any]
+NOTHING: Settings = MappingProxyType({})
 
 # Inputs of one request, so that its reply stays a line of bounded length.
 INFER_SLICE = 512
@@ -60,7 +63,7 @@ class MeasuringSession:
     Args:
         client: a connected device.
         settings: how long to measure.
-        options: runtime, threads and settings, e.g. those of the client's profile.
+        options: runtime, threads and settings of the reference, e.g. those of the client's profile.
         reference: the seed's ONNX, which every model is paired with.
         inputs: ``(n, channels, height, width)`` float32, cycled through while timing; None means seeded noise.
         random_seed: of the bootstrap.
@@ -92,38 +95,44 @@ class MeasuringSession:
         self._alone = AloneBench(client, settings, options)
         self._stays: tuple[wire.ModelRef, wire.TensorRef | None] | None = None
 
-    def measure(self, onnx: bytes, *, pack: bool) -> Measurement | Failure:
+    def measure(self, onnx: bytes, *, pack: bool, told: Settings = NOTHING) -> Measurement | Failure:
         """Measure one model beside the reference, and alone; a transient failure is tried once more.
 
         Args:
             onnx: the model, self-contained.
             pack: whether to compress it for the way; for filler weights.
+            told: the runtime's settings for this model, where they differ from the reference's.
 
         Raises:
             DeviceError: the device was lost for good.
         """
-        return _twice(partial(self._measure, onnx, pack))
+        return _twice(partial(self._measure, onnx, pack, self._told(told)))
 
-    def pair_again(self, onnx: bytes, earlier: Measurement, *, pack: bool) -> Measurement | Failure:
+    def pair_again(
+        self, onnx: bytes, earlier: Measurement, *, pack: bool, told: Settings = NOTHING
+    ) -> Measurement | Failure:
         """Time a measured model beside the reference once more; what it showed alone stays as ``earlier`` has it.
 
         Raises:
             DeviceError: the device was lost for good.
         """
-        outcome = _twice(partial(self._pair, onnx, pack))
+        outcome = _twice(partial(self._pair, onnx, pack, self._told(told)))
         if isinstance(outcome, Failure):
             return outcome
         timed = self._timed(outcome.result, earlier.peak_rss_bytes, earlier.baseline_rss_bytes, earlier.load_ns)
         conditions = {**timed.conditions, "solo": earlier.conditions.get("solo")}
         return replace(timed, conditions=conditions, alone=earlier.alone)
 
-    def infer(self, onnx: bytes, inputs: Float32Array, expected: Float32Array) -> DeviceOutputs | Failure:
+    def infer(
+        self, onnx: bytes, inputs: Float32Array, expected: Float32Array, *, told: Settings = NOTHING
+    ) -> DeviceOutputs | Failure:
         """Run the model over all inputs and compare its outputs, on the device, with the host's.
 
         Args:
             onnx: the model, self-contained.
             inputs: ``(n, channels, height, width)`` float32.
             expected: ``(n, ...)`` float32, the host's outputs.
+            told: as for :meth:`measure`.
 
         Raises:
             DeviceError: the device was lost for good.
@@ -131,7 +140,7 @@ class MeasuringSession:
         slices: list[DeviceOutputs] = []
         for start in range(0, len(inputs), INFER_SLICE):
             part = slice(start, start + INFER_SLICE)
-            outputs = _twice(partial(self._infer, onnx, inputs[part], expected[part]))
+            outputs = _twice(partial(self._infer, onnx, inputs[part], expected[part], self._told(told)))
             if isinstance(outputs, Failure):
                 return outputs
             slices.append(outputs)
@@ -141,6 +150,9 @@ class MeasuringSession:
             max(outputs.max_abs_expected for outputs in slices),
         )
 
+    def _told(self, told: Settings) -> wire.RuntimeOptions:
+        return self._options._replace(settings={**self._options.settings, **told})
+
     def wire_bytes(self, onnx: bytes) -> int | None:
         """Return how many bytes this model is on the wire, sent or found there; None where it was never shipped."""
         model = self._convert(onnx)
@@ -149,15 +161,16 @@ class MeasuringSession:
         sizes = [self._client.wire_bytes(hashlib.sha256(content).hexdigest()) for content in model.files.values()]
         return None if None in sizes else sum(size for size in sizes if size is not None)
 
-    def _measure(self, onnx: bytes, pack: bool) -> Measurement | Failure:
+    def _measure(self, onnx: bytes, pack: bool, options: wire.RuntimeOptions) -> Measurement | Failure:
         # What must be built is built first: in a worker that measures it would stand for the model's own memory.
-        built = self._ship_and_build(onnx, pack)
+        alone = replace(self._alone, options=options)
+        built = self._ship_and_build(onnx, pack, alone)
         if isinstance(built, Failure):
             return built
-        outcome = self._pair(onnx, pack)
+        outcome = self._pair(onnx, pack, options)
         if isinstance(outcome, Failure):
             return outcome
-        solo = self._alone.run(outcome.model, outcome.inputs)
+        solo = alone.run(outcome.model, outcome.inputs)
         if isinstance(solo, Failure):
             return solo
         timed = self._timed(outcome.result, solo.peak_rss_bytes, solo.baseline_rss_bytes, solo.load_ns)
@@ -166,11 +179,11 @@ class MeasuringSession:
             conditions["build"] = built.conditions
         return replace(timed, conditions=conditions, alone=to_alone(built, solo))
 
-    def _ship_and_build(self, onnx: bytes, pack: bool) -> wire.BuildResult | Failure:
+    def _ship_and_build(self, onnx: bytes, pack: bool, alone: AloneBench) -> wire.BuildResult | Failure:
         model = self._ship_model(onnx, pack)
-        return model if isinstance(model, Failure) else self._alone.build(model)
+        return model if isinstance(model, Failure) else alone.build(model)
 
-    def _pair(self, onnx: bytes, pack: bool) -> _Pair | Failure:
+    def _pair(self, onnx: bytes, pack: bool, options: wire.RuntimeOptions) -> _Pair | Failure:
         """Ship what is needed and time the pair."""
         model = self._ship_model(onnx, pack)
         reference, inputs = self._ship_what_stays()
@@ -181,7 +194,7 @@ class MeasuringSession:
             return reference
         if isinstance(inputs, Failure):
             return inputs
-        paired = self._client.measure_paired(self._paired_plan(model, reference, inputs))
+        paired = self._client.measure_paired(self._paired_plan(model, options, reference, inputs))
         if isinstance(paired, Failure):
             # The device may have dropped what was shipped long ago: it is shipped again before the second attempt.
             self._stays = None
@@ -202,13 +215,17 @@ class MeasuringSession:
         return self._stays
 
     def _paired_plan(
-        self, candidate: wire.ModelRef, reference: wire.ModelRef, inputs: wire.TensorRef | None
+        self,
+        candidate: wire.ModelRef,
+        options: wire.RuntimeOptions,
+        reference: wire.ModelRef,
+        inputs: wire.TensorRef | None,
     ) -> wire.PairedPlan:
         settings = self._settings
         return wire.PairedPlan(
             candidate,
             reference,
-            self._options,
+            options,
             inputs,
             settings.loads,
             settings.blocks,
@@ -218,6 +235,7 @@ class MeasuringSession:
             warmup_limit_ns=round(settings.warmup_limit_s * 1e9),
             period_ns=settings.period_ns,
             memory_limit_bytes=settings.memory_limit_bytes,
+            reference_options=self._options,
         )
 
     def _timed(
@@ -244,7 +262,9 @@ class MeasuringSession:
         frames = sum(len(block) for block in (*paired.candidate_blocks_ns, *paired.reference_blocks_ns))
         return timing_warnings(paired.unsteady_warmups, 2 * self._settings.loads, paired.missed_periods or 0, frames)
 
-    def _infer(self, onnx: bytes, inputs: Float32Array, expected: Float32Array) -> DeviceOutputs | Failure:
+    def _infer(
+        self, onnx: bytes, inputs: Float32Array, expected: Float32Array, options: wire.RuntimeOptions
+    ) -> DeviceOutputs | Failure:
         model, sent, wanted = self._ship_model(onnx, False), self._ship_tensor(inputs), self._ship_tensor(expected)
         if isinstance(model, Failure):
             return model
@@ -253,7 +273,7 @@ class MeasuringSession:
         if isinstance(wanted, Failure):
             return wanted
         plan = wire.InferPlan(
-            model, self._options, sent, wanted, self._settings.infer_timeout_s, self._settings.memory_limit_bytes
+            model, options, sent, wanted, self._settings.infer_timeout_s, self._settings.memory_limit_bytes
         )
         result = self._client.infer(plan)
         return result if isinstance(result, Failure) else self._device_outputs(result)

@@ -48,7 +48,8 @@ def searched(summary: Summary) -> str:
     if summary.space_size_ci95 is not None:
         low, high = summary.space_size_ci95
         size = f"about {size} ({low:,} to {high:,})"
-    text = f"{len(summary.candidates)} of {size} structures looked at"
+    structures = {record.structure_id for record in summary.candidates} - {summary.seed.structure_id}
+    text = f"{len(structures)} of {size} structures looked at"
     # The pool leaves the seed out; a space that was only estimated was never searched whole.
     whole = summary.space_size_ci95 is None and (summary.pool_size or 0) >= summary.space_size - 1
     if summary.pool_size is not None and not whole:

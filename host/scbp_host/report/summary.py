@@ -83,10 +83,12 @@ class EnergyRecord(_Record):
 
 
 class CandidateRecord(_Record):
-    """The seed or one structure, with everything that was measured on it."""
+    """The seed or one structure, in one precision, with everything that was measured on it."""
 
     id: str
     ratios: tuple[float, ...]
+    precision: str = "fp32"
+    in_float: tuple[str, ...] = ()
     status: Literal["reference", "measured", "halved", "trained", "failed"]
     params: int | None = None
     macs: int | None = None
@@ -116,8 +118,14 @@ class CandidateRecord(_Record):
 
     @property
     def label(self) -> str:
-        """The ratios as people say them, e.g. ``0.5/0.25/1/1``."""
-        return "/".join(f"{ratio:g}" for ratio in self.ratios)
+        """The ratios as people say them, e.g. ``0.5/0.25/1/1``, and the precision where it is not float32."""
+        ratios = "/".join(f"{ratio:g}" for ratio in self.ratios)
+        return ratios if self.precision == "fp32" else f"{ratios} {self.precision}"
+
+    @property
+    def structure_id(self) -> str:
+        """The structure's id, which its precisions share."""
+        return self.id.partition("@")[0]
 
 
 class ClocksRecord(_Record):

@@ -54,25 +54,31 @@ class Artifacts:
         self._check(folder / WEIGHTS_FILE, weights_sha256)
         return rebuild(folder / CANDIDATE_FILE, folder / WEIGHTS_FILE)
 
-    def save_onnx(self, structure_id: str, content: bytes) -> str:
-        """Write model.onnx; return its SHA-256."""
-        path = self.of(structure_id) / MODEL_FILE
+    def save_onnx(self, variant_id: str, content: bytes) -> str:
+        """Write model.onnx, or model.PRECISION.onnx of a further precision; return its SHA-256."""
+        path = self._onnx(variant_id)
         path.write_bytes(content)
         _sync(path)
         return _sha256(path)
 
-    def load_onnx(self, structure_id: str, sha256: str) -> bytes:
-        """Read model.onnx; raises StoreError where it is not the acknowledged one."""
-        path = self.of(structure_id) / MODEL_FILE
+    def load_onnx(self, variant_id: str, sha256: str) -> bytes:
+        """Read what :meth:`save_onnx` wrote; raises StoreError where it is not the acknowledged one."""
+        path = self._onnx(variant_id)
         self._check(path, sha256)
         return path.read_bytes()
 
-    def publish(self, structure_id: str) -> None:
+    def publish(self, variant_id: str) -> None:
         """Copy the winner's three files to the top of the run's folder."""
-        for name in (MODEL_FILE, WEIGHTS_FILE, CANDIDATE_FILE):
+        model = self._onnx(variant_id)
+        for path in (model, model.parent / WEIGHTS_FILE, model.parent / CANDIDATE_FILE):
+            name = MODEL_FILE if path == model else path.name
             temporary = self.folder / f".{name}.tmp"
-            shutil.copyfile(self.of(structure_id) / name, temporary)
+            shutil.copyfile(path, temporary)
             temporary.replace(self.folder / name)
+
+    def _onnx(self, variant_id: str) -> Path:
+        structure_id, _, precision = variant_id.partition("@")
+        return self.of(structure_id) / (f"model.{precision}.onnx" if precision else MODEL_FILE)
 
     def _check(self, path: Path, sha256: str) -> None:
         if not path.exists() or _sha256(path) != sha256:

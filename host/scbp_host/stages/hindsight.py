@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from scbp_host.config import RunConfig
 from scbp_host.domain.candidate import SeedSpec, Superblock
+from scbp_host.domain.precision import Precision
 from scbp_host.errors import UsageError
 from scbp_host.latency.models import best_model
 from scbp_host.search.one_shot import relative_widths
@@ -108,5 +109,7 @@ def _earlier(config: RunConfig, seed: SeedSpec, before: str | None) -> Standing:
 
 
 def _measures_alike(stored: Mapping[str, Any], config: RunConfig) -> bool:
-    """Whether latencies compare: on one device, and at one rate, since its clocks follow the load."""
-    return all(stored.get(key) == config.identity()[key] for key in ("device", "rate"))
+    """Whether latencies compare: on one device, at one rate, since its clocks follow the load, and in one precision."""
+    first = stored.get("precision", [Precision.FP32])[0]
+    same = all(stored.get(key) == config.identity()[key] for key in ("device", "rate"))
+    return same and bool(first == config.first_precision)

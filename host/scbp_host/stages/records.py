@@ -10,9 +10,9 @@ import numpy as np
 from scbp_host.domain.candidate import Candidate
 from scbp_host.domain.measurement import Interval, Measurement
 from scbp_host.domain.outcome import Failure
+from scbp_host.domain.precision import Precision
 from scbp_host.measuring.paired import pooled_ratio, quantile_ns
-from scbp_host.ranking.budgets import Budgets, Verdict, choose_best, misses
-from scbp_host.ranking.pareto import Objectives, pareto_front
+from scbp_host.ranking.pareto import Objectives
 from scbp_host.search.base import Observation
 from scbp_host.stages.ledger import Payload
 from scbp_host.store import Outcome
@@ -39,12 +39,19 @@ def surest(payloads: Iterable[Payload]) -> Measurement:
     return min(measurements, key=lambda own: own.ratio.relative_half_width)
 
 
+def variant_id(structure_id: str, precision: Precision | None) -> str:
+    """Name a structure in one of the run's further precisions; None is the run's first, which needs no name."""
+    return structure_id if precision is None else f"{structure_id}@{precision}"
+
+
 @dataclass
 class Known:
-    """Everything acknowledged about one candidate.
+    """Everything acknowledged about one candidate in one precision.
 
     Attributes:
         candidate: which.
+        first: the same in the run's first precision, where it was measured untrained and trained; None for that itself.
+        precision: None is the run's first.
         payloads: results by stage.
         repeats: results of measuring it again, by stage.
         failure: the newest stage's failure, if one failed.
@@ -52,10 +59,27 @@ class Known:
     """
 
     candidate: Candidate
+    first: Known | None = None
+    precision: Precision | None = None
     payloads: dict[str, Payload] = field(default_factory=dict)
     repeats: dict[str, list[Payload]] = field(default_factory=dict)
     failure: Failure | None = None
     halved: bool = False
+
+    @property
+    def id(self) -> str:
+        """The structure's id, and the precision where it is not the run's first."""
+        return variant_id(self.candidate.structure_id, self.precision)
+
+    @property
+    def trained(self) -> Payload:
+        """The result of its training, which all precisions share."""
+        return (self.first or self).payloads[TRAIN]
+
+    @property
+    def in_float(self) -> tuple[str, ...]:
+        """Layers that stay in float32 although the network has eight bits."""
+        return tuple(self.payloads.get(EXPORT, {}).get("in_float", ()))
 
     @property
     def measurement(self) -> Measurement | None:
@@ -114,6 +138,7 @@ class Standing:
     Attributes:
         seed: the seed.
         candidates: every structure that was measured or trained, or failed, in the order they were proposed.
+        variants: trained structures in further precisions, the seed's among them.
         reference_p50_ns: the reference's p50 over its samples in every measurement that counts; every latency is a
             ratio times this.
         seed_ratio: the seed's latency / the reference's, from all measurements of the seed.
@@ -121,6 +146,7 @@ class Standing:
 
     seed: Known
     candidates: tuple[Known, ...]
+    variants: tuple[Known, ...]
     reference_p50_ns: float
     seed_ratio: Interval
 
@@ -145,13 +171,24 @@ class Standing:
                 for structure_id in outcome.payload["stopped"]:
                     by_id[structure_id].halved = True
             elif structure_id_of(outcome) in by_id:
-                known = by_id[structure_id_of(outcome)]
+                known = _about(by_id, outcome)
                 known.failure = outcome.failure or known.failure
                 if outcome.payload is not None:
                     known.payloads[outcome.stage] = outcome.payload
         assert seed is not None, "a run's first acknowledged stages include its space"
         others = [own for own in by_id.values() if own is not seed and (own.payloads or own.failure)]
-        return cls(seed, tuple(others), _reference_p50_ns(by_id.values()), _seed_ratio(seed, reference_id))
+        return cls(
+            seed,
+            tuple(own for own in others if own.precision is None),
+            tuple(own for own in others if own.precision is not None),
+            _reference_p50_ns(by_id.values()),
+            _seed_ratio(seed, reference_id),
+        )
+
+    @property
+    def rows(self) -> tuple[Known, ...]:
+        """Everything but the seed: the candidates, then the variants."""
+        return (*self.candidates, *self.variants)
 
     @property
     def seed_p50_ns(self) -> float:
@@ -213,51 +250,6 @@ class Standing:
         return Objectives(top1, latency, measurement.peak_rss_bytes / MB, size)
 
 
-@dataclass(frozen=True)
-class Ranking:
-    """Who is on the front, who meets the budgets, and who is best.
-
-    Attributes:
-        best: None where nothing meets the budgets.
-        reason: why, or the nearest miss.
-        on_front: structure ids, the seed's among them where it is.
-        meets: structure id -> whether every budget is met, for the trained.
-    """
-
-    best: Known | None
-    reason: str
-    on_front: frozenset[str]
-    meets: dict[str, bool]
-
-
-def rank(standing: Standing, budgets: Budgets) -> Ranking:
-    """Rank what is known under these budgets."""
-    seed = standing.objectives(standing.seed)
-    if seed is None:
-        return Ranking(None, "the seed has not been measured yet", frozenset(), {})
-    entries = [(known, standing.objectives(known)) for known in standing.candidates]
-    contenders = [(known, point) for known, point in entries if point is not None]
-    points = [point for _, point in contenders]
-    verdict = choose_best(points, seed.top1, budgets) if points else Verdict(None, _nothing_trained(standing, budgets))
-    front = pareto_front([seed, *points])
-    everyone = [standing.seed, *(known for known, _ in contenders)]
-    return Ranking(
-        None if verdict.best is None else contenders[verdict.best][0],
-        verdict.reason,
-        frozenset(own.candidate.structure_id for own, on_front in zip(everyone, front, strict=True) if on_front),
-        {known.candidate.structure_id: not misses(point, seed.top1, budgets) for known, point in contenders},
-    )
-
-
-def _nothing_trained(standing: Standing, budgets: Budgets) -> str:
-    """Say what was nearest to the budgets of latency and memory, if that is why nothing was trained."""
-    missed = [misses(point, point.top1, budgets) for own in standing.candidates if (point := standing.untrained(own))]
-    if not missed or not all(missed):
-        return "no candidate was trained, exported and measured to the end"
-    nearest = min(missed, key=lambda own: own[0].excess)
-    return f"nothing meets the budgets, so nothing was trained; the nearest miss: {nearest[0].text}"
-
-
 def rung_subject(structure_id: str, epochs: int) -> str:
     """Name a rung's outcome for one candidate."""
     return f"{structure_id}@{epochs}"
@@ -266,6 +258,15 @@ def rung_subject(structure_id: str, epochs: int) -> str:
 def structure_id_of(outcome: Outcome) -> str:
     """Return which candidate an outcome is about; of outcomes that are about none, the subject."""
     return outcome.subject.partition("@")[0]
+
+
+def _about(by_id: dict[str, Known], outcome: Outcome) -> Known:
+    """Return whom an outcome is about; further precisions appear with their first one."""
+    first = by_id[structure_id_of(outcome)]
+    precision = outcome.subject.partition("@")[2]
+    if outcome.stage == RUNG or not precision:
+        return first
+    return by_id.setdefault(outcome.subject, Known(first.candidate, first, Precision(precision)))
 
 
 def reference_of(space: Payload) -> Candidate:

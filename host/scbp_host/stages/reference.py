@@ -40,7 +40,7 @@ class Reference:
     @cached_property
     def session(self) -> MeasuringSession:
         """Measures models beside the reference, which travels as a structure with filler weights."""
-        return self._run.measuring(self._untrained.onnx(self.candidate), filler=True)
+        return self._run.measuring(self._untrained.variant(self.candidate), filler=True)
 
     def check_itself(self) -> None:
         """Measure the reference against itself once, which shows the device's noise.
@@ -62,7 +62,7 @@ class Reference:
 
     def _measure_itself(self) -> Payload | Failure:
         shipped_before = self._run.client.bytes_shipped
-        measured = self.session.measure(self._untrained.onnx(self.candidate), pack=True)
+        measured = self.session.measure(self._untrained.variant(self.candidate).onnx, pack=True)
         if isinstance(measured, Failure):
             return measured
         return {
@@ -71,4 +71,4 @@ class Reference:
         }
 
     def _pair_seed(self, earlier: Measurement) -> Measurement | Failure:
-        return self.session.pair_again(self._untrained.onnx(self._seed), earlier, pack=True)
+        return self.session.pair_again(self._untrained.variant(self._seed).onnx, earlier, pack=True)

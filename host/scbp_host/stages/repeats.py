@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from typing import TypeVar
 
-from scbp_host.domain.candidate import Candidate
 from scbp_host.domain.measurement import Measurement
 from scbp_host.domain.outcome import Failure
 from scbp_host.events import Progress, StageStarted
@@ -17,29 +17,35 @@ from scbp_host.stages.records import AGAIN, UNCERTAIN, surest
 # A neighbour stays for seconds to minutes: what is uncertain waits until the others had their turn, and twice at most.
 PASSES = 2
 
-MeasureAgain = Callable[[Candidate, Measurement], Measurement | Failure]
+T = TypeVar("T")
 
 
-def settle(run: RunContext, stage: str, batch: str, candidates: Mapping[str, Candidate], again: MeasureAgain) -> None:
+def settle(
+    run: RunContext,
+    stage: str,
+    batch: str,
+    measured: Mapping[str, T],
+    again: Callable[[T, Measurement], Measurement | Failure],
+) -> None:
     """Measure the uncertain ones of a batch again, each pass acknowledged before the next is decided.
 
     Args:
         run: the run.
         stage: MEASURE or VERIFY.
         batch: names the batch within the run, e.g. ``round-1``.
-        candidates: those measured, by structure id.
-        again: takes a candidate and its surest measurement so far.
+        measured: what was measured, by id.
+        again: takes one of them and its surest measurement so far.
     """
     for number in range(1, PASSES + 1):
         decided = run.ledger.must(
-            UNCERTAIN, f"{stage}-{batch}-{number}", lambda: {"ids": _uncertain_ids(run, stage, candidates)}
+            UNCERTAIN, f"{stage}-{batch}-{number}", lambda: {"ids": _uncertain_ids(run, stage, measured)}
         )
         ids: list[str] = decided["ids"]
         if not ids:
             return
         run.listen(StageStarted(stage, f"measure again what was uncertain: {batch}", len(ids)))
-        for done, structure_id in enumerate(ids, start=1):
-            measure_again(run, stage, structure_id, str(number), partial(again, candidates[structure_id]))
+        for done, own in enumerate(ids, start=1):
+            measure_again(run, stage, own, str(number), partial(again, measured[own]))
             run.listen(Progress(stage, done))
 
 
@@ -70,9 +76,9 @@ def measure_again(
     run.ledger.once(AGAIN[stage], f"{structure_id}/{turn}", compute)
 
 
-def _uncertain_ids(run: RunContext, stage: str, candidates: Mapping[str, Candidate]) -> list[str]:
+def _uncertain_ids(run: RunContext, stage: str, ids: Iterable[str]) -> list[str]:
     measured = _surest(run, stage)
-    return uncertain({own: measured[own].ratio for own in candidates})
+    return uncertain({own: measured[own].ratio for own in ids})
 
 
 def _surest(run: RunContext, stage: str) -> dict[str, Measurement]:

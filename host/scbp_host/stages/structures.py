@@ -11,6 +11,7 @@ from scbp_host.domain.outcome import Failure, FailureKind
 from scbp_host.errors import ModelError
 from scbp_host.events import Progress, StageStarted
 from scbp_host.export.onnx import ExportError
+from scbp_host.export.quantization import QuantizationError
 from scbp_host.space.cost import cost
 from scbp_host.stages.context import RunContext
 from scbp_host.stages.ledger import Payload
@@ -63,8 +64,8 @@ class StructureBench:
         run = self._run
         try:
             module = self._untrained.module(candidate)
-            onnx = self._untrained.onnx(candidate, module)
-        except ExportError as error:
+            onnx = self._untrained.variant(candidate, module).onnx
+        except (ExportError, QuantizationError) as error:
             return Failure(FailureKind.EXPORT_FAILED, error.message, error.hint)
         except ModelError as error:
             return Failure(FailureKind.DERIVE_FAILED, error.message, error.hint)
@@ -84,7 +85,7 @@ class StructureBench:
         }
 
     def _measure_again(self, candidate: Candidate, earlier: Measurement) -> Measurement | Failure:
-        return self._reference.session.pair_again(self._untrained.onnx(candidate), earlier, pack=True)
+        return self._reference.session.pair_again(self._untrained.variant(candidate).onnx, earlier, pack=True)
 
     def _note(self, candidate: Candidate, outcome: Payload | Failure) -> str:
         ratios = "/".join(f"{ratio:g}" for ratio in candidate.ratios)

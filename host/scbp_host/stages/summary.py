@@ -10,6 +10,7 @@ import scbp_host
 from scbp_host.config import RunConfig
 from scbp_host.domain.alone import Alone
 from scbp_host.domain.candidate import Candidate
+from scbp_host.domain.precision import Precision
 from scbp_host.errors import StoreError
 from scbp_host.measuring.stability import uncertain
 from scbp_host.ranking.budgets import Budgets
@@ -33,6 +34,7 @@ from scbp_host.report.summary import (
 )
 from scbp_host.search.base import Purpose
 from scbp_host.stages.ledger import Payload
+from scbp_host.stages.ranked import Ranking, rank
 from scbp_host.stages.records import (
     BINNING,
     HALVING,
@@ -44,9 +46,7 @@ from scbp_host.stages.records import (
     TRAIN,
     VERIFY,
     Known,
-    Ranking,
     Standing,
-    rank,
     reference_of,
     structure_id_of,
 )
@@ -82,10 +82,10 @@ def summarise(store: Store, run_id: str, budgets: Budgets | None = None) -> Summ
     standing = Standing.of(outcomes)
     chosen = budgets or budgets_of(config)
     ranking = rank(standing, chosen)
-    record = _Records(standing, ranking)
+    record = _Records(standing, ranking, config.first_precision)
     binning = _binning(subjects.get((BINNING, "superblocks")))
     itself = subjects.get((SELF_TEST, "reference"))
-    candidates = tuple(record.of(known) for known in standing.candidates)
+    candidates = tuple(record.of(known) for known in standing.rows)
     seed = record.of(standing.seed)
     return Summary(
         run_id=run_id,
@@ -124,13 +124,14 @@ def summarise(store: Store, run_id: str, budgets: Budgets | None = None) -> Summ
 class _Records:
     """Turns what is known of a candidate into its record."""
 
-    def __init__(self, standing: Standing, ranking: Ranking) -> None:
+    def __init__(self, standing: Standing, ranking: Ranking, first_precision: Precision) -> None:
         self._standing = standing
         self._ranking = ranking
+        self._first_precision = first_precision
 
     def of(self, known: Known) -> CandidateRecord:
         is_seed = known is self._standing.seed
-        structure_id, measurement = known.candidate.structure_id, known.measurement
+        measurement = known.measurement
         latency, ratio = self._standing.latency_ms(known), self._standing.ratio(known)
         figures: dict[str, Any] = {}
         if measurement is not None:
@@ -143,8 +144,10 @@ class _Records:
             }
         return CandidateRecord.model_validate(
             {
-                "id": structure_id,
+                "id": known.id,
                 "ratios": known.candidate.ratios,
+                "precision": known.precision or self._first_precision,
+                "in_float": known.in_float,
                 "status": "reference" if is_seed else known.status,
                 "params": known.figure("params"),
                 "macs": known.figure("macs"),
@@ -158,8 +161,8 @@ class _Records:
                 "test_top1": known.test_top1,
                 "rung_epochs": known.rung and known.rung[0],
                 "rung_val_top1": known.rung and known.rung[1],
-                "on_front": structure_id in self._ranking.on_front,
-                "meets_budgets": self._ranking.meets.get(structure_id),
+                "on_front": known.id in self._ranking.on_front,
+                "meets_budgets": self._ranking.meets.get(known.id),
                 "failure": known.failure and FailureRecord.of(known.failure),
                 **figures,
             }
@@ -260,7 +263,7 @@ def _stage_seconds(outcomes: Sequence[Outcome]) -> dict[str, float]:
 
 
 def _still_uncertain(standing: Standing) -> int:
-    measured = {known.candidate.structure_id: known.measurement for known in standing.candidates}
+    measured = {known.id: known.measurement for known in standing.rows}
     return len(uncertain({name: own.ratio for name, own in measured.items() if own is not None}))
 
 
@@ -284,15 +287,13 @@ def _warnings(
     still = _still_uncertain(standing)
     if still:
         warnings.append(
-            f"{still} of {len(standing.candidates)} ratios are known to more than ±5 % only, however often they were"
+            f"{still} of {len(standing.rows)} ratios are known to more than ±5 % only, however often they were"
             " measured: stop other work on the device, and run again"
         )
-    noisy = [known for known in standing.candidates if known.measurement and known.measurement.warnings]
+    noisy = [known for known in standing.rows if known.measurement and known.measurement.warnings]
     if noisy:
-        warnings.append(
-            f"{len(noisy)} of {len(standing.candidates)} measurements carry a warning; the table says which"
-        )
-    failed = [known for known in standing.candidates if known.failure]
+        warnings.append(f"{len(noisy)} of {len(standing.rows)} measurements carry a warning; the table says which")
+    failed = [known for known in standing.rows if known.failure]
     if failed:
         warnings.append(f"{len(failed)} candidates failed; the table says why")
     return tuple(warnings)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,16 +12,18 @@ from numpy.typing import NDArray
 from scbp_host.domain.candidate import Candidate
 from scbp_host.domain.measurement import Measurement
 from scbp_host.domain.outcome import Failure, FailureKind
+from scbp_host.domain.precision import Precision
 from scbp_host.errors import ModelError
-from scbp_host.export.onnx import export_onnx
-from scbp_host.export.parity import check_parity
+from scbp_host.export.onnx import check_onnx, export_onnx
+from scbp_host.export.parity import check_parity, run_onnx
+from scbp_host.export.precision import GATES, allowed_drop
 from scbp_host.measuring.session import DeviceOutputs
 from scbp_host.space.cost import cost
 from scbp_host.space.seeds import Module
 from scbp_host.stages.candidates import CandidateTrainer, OnEpoch
 from scbp_host.stages.context import RunContext
 from scbp_host.stages.ledger import Payload
-from scbp_host.stages.records import EXPORT, RUNG, TEST, TRAIN, VERIFY, rung_subject
+from scbp_host.stages.records import EXPORT, RUNG, TEST, TRAIN, VERIFY, Known, rung_subject, variant_id
 from scbp_host.stages.reference import Reference
 from scbp_host.stages.repeats import settle
 from scbp_host.tasks.base import Examples
@@ -29,16 +31,23 @@ from scbp_host.training.inference import PART_SIZE, predict
 
 # Real images the export is compared on before anything is shipped.
 PARITY_IMAGES = 8
-# The device's outputs may differ from torch's by this share of the largest logit: another instruction set sums in
-# another order, a wrong kernel or a damaged model is off by far more.
-DEVICE_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True)
+class _Model:
+    """An exported file, and what the runtime is told for it."""
+
+    onnx: bytes
+    precision: Precision
+    settings: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class _Answers:
-    """What the device made of all images: the task's metric, and how far it is from torch."""
+    """What the device made of all images: the task's metric, torch's, and how far the outputs are from the host's."""
 
     score: float
+    host_score: float
     max_abs_difference: float
     max_abs_expected: float
 
@@ -85,32 +94,34 @@ class Trainings:
 
         return [own for own in candidates if subject(own) not in known]
 
-    def finish(self, candidate: Candidate, trained: Payload) -> Payload | Failure:
-        """Export, ship, and measure with real weights; ``trained`` is what :meth:`train` returned."""
-        structure_id = candidate.structure_id
-        module = self._run.artifacts.load_module(structure_id, trained["weights_sha256"])
-        exported = self._run.ledger.once(EXPORT, structure_id, lambda: self._export(candidate, module))
+    def finish(self, candidate: Candidate, trained: Payload, precision: Precision | None = None) -> Payload | Failure:
+        """Export, ship, and measure with real weights.
+
+        Args:
+            candidate: which.
+            trained: what :meth:`train` returned.
+            precision: one of the run's further ones; None is its first.
+        """
+        own = variant_id(candidate.structure_id, precision)
+        module = self._run.artifacts.load_module(candidate.structure_id, trained["weights_sha256"])
+        exported = self._run.ledger.once(EXPORT, own, lambda: self._export(own, module, precision))
         if isinstance(exported, Failure):
             return exported
-        onnx = self._run.artifacts.load_onnx(structure_id, exported["onnx_sha256"])
-        return self._run.ledger.once(VERIFY, structure_id, lambda: self._verify(onnx, module))
+        return self._run.ledger.once(VERIFY, own, lambda: self._verify(self._model(own), module))
 
-    def settle(self, batch: str, verified: Sequence[Candidate]) -> None:
-        """Measure again those of a batch whose verifying measurement was uncertain."""
-        by_id = {candidate.structure_id: candidate for candidate in verified}
-        settle(self._run, VERIFY, batch, by_id, self._measure_again)
+    def settle(self, batch: str, verified: Sequence[str]) -> None:
+        """Measure again those of a batch, by their ids, whose verifying measurement was uncertain."""
+        settle(self._run, VERIFY, batch, {own: own for own in verified}, self._measure_again)
 
-    def test(self, candidate: Candidate, trained: Payload, read_split: Callable[[], Examples]) -> Payload | Failure:
+    def test(self, known: Known, trained: Payload, read_split: Callable[[], Examples]) -> Payload | Failure:
         """Report on the test split, from the device's outputs; ``read_split`` is called only if that is still to do."""
-        module = self._run.artifacts.load_module(candidate.structure_id, trained["weights_sha256"])
-        exported = self._run.ledger.payloads(EXPORT)[candidate.structure_id]
-        onnx = self._run.artifacts.load_onnx(candidate.structure_id, exported["onnx_sha256"])
+        module = self._run.artifacts.load_module(known.candidate.structure_id, trained["weights_sha256"])
 
         def report() -> Payload | Failure:
-            answers = self._answers(onnx, module, read_split())
+            answers = self._answers(self._model(known.id), module, read_split())
             return answers if isinstance(answers, Failure) else {"test_top1": answers.score}
 
-        return self._run.ledger.once(TEST, candidate.structure_id, report)
+        return self._run.ledger.once(TEST, known.id, report)
 
     def _train(self, candidate: Candidate, on_epoch: OnEpoch) -> Payload | Failure:
         checkpoint = self._run.artifacts.checkpoint(candidate.structure_id)
@@ -127,71 +138,101 @@ class Trainings:
             "weights_sha256": self._run.artifacts.save_module(candidate, module),
         }
 
-    def _export(self, candidate: Candidate, module: Module) -> Payload | Failure:
-        run = self._run
+    def _export(self, own: str, module: Module, precision: Precision | None) -> Payload | Failure:
+        run, chosen = self._run, precision or self._run.config.first_precision
         versions = {"opset": run.profile.opset, "ir_version": run.profile.ir_version}
         try:
-            onnx = export_onnx(module, run.spec.input_shape, **versions)
+            exported = export_onnx(module, run.spec.input_shape, **versions)
+            variant = run.trained_variant(exported, chosen)
+            check_onnx(variant.onnx, **versions)
         except ModelError as error:
             return Failure(FailureKind.EXPORT_FAILED, error.message, error.hint)
-        parity = check_parity(module, onnx, run.task.first(PARITY_IMAGES))
+        parity = check_parity(module, variant.onnx, run.task.first(PARITY_IMAGES), GATES[chosen].parity)
         if isinstance(parity, Failure):
             return parity
         figures = cost(module, run.spec.input_shape)
         return {
             **versions,
-            "onnx_sha256": run.artifacts.save_onnx(candidate.structure_id, onnx),
-            "onnx_bytes": len(onnx),
+            "precision": chosen.value,
+            "settings": dict(variant.settings),
+            "in_float": list(variant.in_float),
+            "onnx_sha256": run.artifacts.save_onnx(own, variant.onnx),
+            "onnx_bytes": len(variant.onnx),
             "params": figures.params,
             "macs": figures.macs,
             "max_abs_difference": parity.max_abs_difference,
             "max_abs_reference": parity.max_abs_reference,
         }
 
-    def _verify(self, onnx: bytes, module: Module) -> Payload | Failure:
+    def _model(self, own: str) -> _Model:
+        exported = self._run.ledger.payloads(EXPORT)[own]
+        onnx = self._run.artifacts.load_onnx(own, exported["onnx_sha256"])
+        # Runs of earlier releases knew float32 alone.
+        return _Model(onnx, Precision(exported.get("precision", "fp32")), exported.get("settings", {}))
+
+    def _verify(self, model: _Model, module: Module) -> Payload | Failure:
         run = self._run
         shipped_before = run.client.bytes_shipped
-        answers = self._answers(onnx, module, run.task.validation)
+        answers = self._answers(model, module, run.task.validation)
         if isinstance(answers, Failure):
             return answers
-        measurement = self._reference.session.measure(onnx, pack=False)
+        allowed = allowed_drop(model.precision, len(run.task.validation))
+        if answers.score < answers.host_score - allowed:
+            return _inaccurate(answers, model.precision, allowed)
+        measurement = self._reference.session.measure(model.onnx, pack=False, told=model.settings)
         if isinstance(measurement, Failure):
             return measurement
         return {
             "val_top1": answers.score,
             "max_abs_difference": answers.max_abs_difference,
             "max_abs_expected": answers.max_abs_expected,
-            "wire_bytes": self._reference.session.wire_bytes(onnx),
+            "wire_bytes": self._reference.session.wire_bytes(model.onnx),
             "bytes_shipped": run.client.bytes_shipped - shipped_before,
             "measurement": measurement.to_json(),
         }
 
-    def _measure_again(self, candidate: Candidate, earlier: Measurement) -> Measurement | Failure:
-        exported = self._run.ledger.payloads(EXPORT)[candidate.structure_id]
-        onnx = self._run.artifacts.load_onnx(candidate.structure_id, exported["onnx_sha256"])
-        return self._reference.session.pair_again(onnx, earlier, pack=False)
+    def _measure_again(self, own: str, earlier: Measurement) -> Measurement | Failure:
+        model = self._model(own)
+        return self._reference.session.pair_again(model.onnx, earlier, pack=False, told=model.settings)
 
-    def _answers(self, onnx: bytes, module: Module, examples: Examples) -> _Answers | Failure:
+    def _answers(self, model: _Model, module: Module, examples: Examples) -> _Answers | Failure:
         """Let the device answer every image, part by part, and judge its answers."""
-        parts: list[tuple[DeviceOutputs, NDArray[Any]]] = []
+        parts: list[tuple[DeviceOutputs, NDArray[np.float32], NDArray[Any]]] = []
         for part in examples.parts(PART_SIZE):
-            outputs = self._reference.session.infer(onnx, part.images, predict(module, part.images))
+            host = predict(module, part.images)
+            # What eight bits make of the network was judged at export; here the device must compute the same file.
+            expected = host if model.precision is Precision.FP32 else run_onnx(model.onnx, part.images)
+            outputs = self._reference.session.infer(model.onnx, part.images, expected, told=model.settings)
             if isinstance(outputs, Failure):
                 return outputs
-            parts.append((outputs, part.labels))
-        difference = max(outputs.max_abs_difference for outputs, _ in parts)
-        largest = max(outputs.max_abs_expected for outputs, _ in parts)
-        if not difference <= DEVICE_TOLERANCE * largest:
-            return _differs(difference, largest)
-        everything = np.concatenate([outputs.outputs for outputs, _ in parts])
-        score = self._run.task.metric(everything, np.concatenate([labels for _, labels in parts]))
-        return _Answers(score, difference, largest)
+            parts.append((outputs, host, part.labels))
+        difference = max(outputs.max_abs_difference for outputs, _, _ in parts)
+        largest = max(outputs.max_abs_expected for outputs, _, _ in parts)
+        tolerance = GATES[model.precision].device
+        if not difference <= tolerance * largest:
+            return _differs(difference, largest, tolerance)
+        labels, score = np.concatenate([labels for _, _, labels in parts]), self._run.task.metric
+        return _Answers(
+            score(np.concatenate([outputs.outputs for outputs, _, _ in parts]), labels),
+            score(np.concatenate([host for _, host, _ in parts]), labels),
+            difference,
+            largest,
+        )
 
 
-def _differs(difference: float, largest: float) -> Failure:
+def _differs(difference: float, largest: float, tolerance: float) -> Failure:
     return Failure(
         FailureKind.PARITY_FAILED,
-        f"the device's outputs differ from torch's by {difference:.3g} where the largest is {largest:.3g}; "
-        f"expected at most {DEVICE_TOLERANCE:g} of it",
+        f"the device's outputs differ from the host's by {difference:.3g} where the largest is {largest:.3g}; "
+        f"expected at most {tolerance:g} of it",
         "the device's runtime computes another network: try another version of it",
+    )
+
+
+def _inaccurate(answers: _Answers, precision: Precision, allowed: float) -> Failure:
+    return Failure(
+        FailureKind.ACCURACY_FAILED,
+        f"in {precision} the device's answers score {100 * answers.score:.2f} % on validation data, torch's in float32"
+        f" {100 * answers.host_score:.2f} %; expected at most {100 * allowed:.3g} points less",
+        "this network does not bear this precision: another structure may",
     )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import zlib
+from dataclasses import replace
 from functools import cached_property
 
 from scbp_host.domain.candidate import Candidate
+from scbp_host.export.precision import Variant
 from scbp_host.export.structure import structure_onnx
 from scbp_host.space.seeds import Module, build_seed
 from scbp_host.space.slices import Carver
@@ -21,7 +23,7 @@ class Untrained:
 
     def __init__(self, run: RunContext) -> None:
         self._run = run
-        self._written: dict[str, bytes] = {}
+        self._written: dict[str, Variant] = {}
 
     def module(self, candidate: Candidate) -> Module:
         """Return a structure as a module, its widths checked against the device's channel step.
@@ -33,8 +35,8 @@ class Untrained:
         check_steps(module, self._seed_widths, self._run.profile.channel_step)
         return module
 
-    def onnx(self, candidate: Candidate, module: Module | None = None) -> bytes:
-        """Return a structure as ONNX with filler weights.
+    def variant(self, candidate: Candidate, module: Module | None = None) -> Variant:
+        """Return a structure with filler weights, in the run's first precision.
 
         Args:
             candidate: which.
@@ -43,13 +45,16 @@ class Untrained:
         Raises:
             ModelError: as :meth:`module`.
             ExportError: it cannot be written.
+            QuantizationError: it cannot be written with eight bits.
         """
         if candidate.structure_id not in self._written:
             profile, shape = self._run.profile, self._run.spec.input_shape
             module = module or self.module(candidate)
-            written = structure_onnx(module, shape, opset=profile.opset, ir_version=profile.ir_version)
-            self._written[candidate.structure_id] = zlib.compress(written, level=1)
-        return zlib.decompress(self._written[candidate.structure_id])
+            structure = structure_onnx(module, shape, opset=profile.opset, ir_version=profile.ir_version)
+            written = self._run.untrained_variant(structure)
+            self._written[candidate.structure_id] = replace(written, onnx=zlib.compress(written.onnx, level=1))
+        kept = self._written[candidate.structure_id]
+        return replace(kept, onnx=zlib.decompress(kept.onnx))
 
     @cached_property
     def _seed(self) -> Module:

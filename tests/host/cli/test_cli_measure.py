@@ -101,3 +101,20 @@ def _det():
     graph = helper.make_graph([helper.make_node("Det", ["x"], ["y"])], "det", inputs, outputs)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=7)
     return model.SerializeToString()
+
+
+def test_a_model_is_measured_in_other_precisions_beside_itself(command):
+    code, out, err = command("small.onnx", "--precision", "int8,uint8", "--json")
+    assert (code, err) == (0, "")
+    facts = json.loads(out)
+    assert set(facts["precisions"]) == {"int8", "uint8"}
+    assert all(own["latency_p50_ms"] > 0 for own in facts["precisions"].values())
+    code, out, err = command("small.onnx", "--precision", "uint8")
+    assert (code, err) == (0, "")
+    assert "small.onnx in uint8" in out
+
+
+def test_an_unknown_precision_is_one_line(command):
+    code, _, err = command("small.onnx", "--precision", "fp8")
+    assert code == 2
+    assert "--precision: expected some of fp32, fp16, int8, uint8, got 'fp8'" in err

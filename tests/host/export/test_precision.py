@@ -16,7 +16,7 @@ from scbp_host.errors import UsageError
 from scbp_host.export.heads import heads_as_convolutions
 from scbp_host.export.onnx import check_onnx, export_onnx
 from scbp_host.export.parity import Parity, check_parity, run_onnx
-from scbp_host.export.precision import GATES, Variant, check_precisions, is_typed, make_variant
+from scbp_host.export.precision import GATES, Variant, check_precisions, make_variant
 from scbp_host.export.quantization import SYMMETRIC, Quantizer
 from scbp_host.export.sensitivity import quantize
 from scbp_host.profiles import load_profile
@@ -144,7 +144,7 @@ def test_fp16_keeps_its_input_and_output_in_float32(exported: bytes) -> None:
         ("tensorrt", "10.3.0", False),
         ("tensorrt", "10.12.0.36", True),
         ("tensorrt", "11.0.0", True),
-        ("tensorrt-rtx", "1.7.1.116", True),
+        ("tensorrt", "1.7.1.116-rtx", True),
         ("onnxruntime", "1.10.0", True),
         ("ncnn", "1.0.20261020", False),
     ],
@@ -152,18 +152,17 @@ def test_fp16_keeps_its_input_and_output_in_float32(exported: bytes) -> None:
 def test_before_10_12_a_flag_says_fp16_and_afterwards_the_file(
     exported: bytes, runtime: str, version: str, typed: bool
 ) -> None:
-    assert is_typed(runtime, version) is typed
     own = variant(exported, "fp16", runtime, version)
-    assert own.settings == ({} if typed else {"precision": "fp16"})
+    assert own.settings == ({} if runtime == "onnxruntime" else {"precision": "fp16"})
     halves = {tensor.dtype for tensor in constants(graph_of(own.onnx)).values()} & {np.dtype(np.float16)}
     assert bool(halves) is typed
 
 
-def test_fp32_needs_no_flag_and_int8_does(exported: bytes) -> None:
-    assert variant(exported, "fp32", "tensorrt", "8.2.1").settings == {}
-    assert variant(exported, "int8", "tensorrt", "8.2.1").settings == {"precision": "int8"}
-    assert variant(exported, "int8", "tensorrt", "10.16").settings == {}
-    assert variant(exported, "fp32").onnx == exported
+def test_tensorrt_is_told_and_onnxruntime_reads_the_file(exported: bytes) -> None:
+    assert variant(exported, "fp32", "tensorrt", "8.2.1").settings == {"precision": "fp32"}
+    assert variant(exported, "int8", "tensorrt", "8.2.1").settings == {"precision": "int8+fp16"}
+    assert variant(exported, "int8", "tensorrt", "10.16").settings == {"precision": "int8"}
+    assert variant(exported, "fp32") == Variant(exported)
 
 
 def test_linear_layers_become_convolutions(exported: bytes) -> None:
@@ -227,7 +226,9 @@ def test_what_the_board_or_its_runtime_cannot_compute_is_one_line() -> None:
     nano, pi = load_profile("jetson-nano"), load_profile("raspberry-pi-4")
     check_precisions(nano, [Precision.FP32, Precision.FP16])
     check_precisions(pi, [Precision.INT8, Precision.UINT8])
-    with pytest.raises(UsageError, match=r"precision int8: NVIDIA Jetson Nano .* computes in fp32, fp16"):
+    # What its GPU computes in says nothing of ONNX Runtime on its CPU.
+    check_precisions(replace(nano, runtime="onnxruntime"), [Precision.INT8])
+    with pytest.raises(UsageError, match=r"precision int8: NVIDIA Jetson Nano .* takes fp32, fp16"):
         check_precisions(nano, [Precision.INT8])
     with pytest.raises(UsageError, match="precision uint8: tensorrt takes fp32, fp16, int8"):
         check_precisions(load_profile("jetson-orin-nano"), [Precision.UINT8])

@@ -187,3 +187,13 @@ def test_all_of_it_over_ssh(write_profile: Callable[..., Path], make_onnx: MakeO
         result = session.infer(onnx, array, outputs(onnx, array))
     assert isinstance(result, DeviceOutputs)
     np.testing.assert_allclose(result.outputs, outputs(onnx, array), atol=1e-5)
+
+
+def test_what_a_model_is_told_goes_to_that_model_alone(client: CountingClient, make_onnx: MakeOnnx) -> None:
+    outcome = make_session(client, make_onnx(8)).measure(make_onnx(16), pack=False, told={"precision": "fp16"})
+    assert isinstance(outcome, Failure)
+    assert outcome.kind is FailureKind.BAD_REQUEST, "onnxruntime has no such setting, and ignores none"
+    plan = client.plans[0]
+    assert isinstance(plan, wire.PairedPlan)
+    assert plan.options.settings == {"precision": "fp16"}
+    assert plan.reference_options.settings == {}

@@ -108,6 +108,16 @@ class RunBuilder:
             self.add("test", own.structure_id, {"test_top1": test_top1})
         return self
 
+    def vary(self, own, precision, ratio, val_top1, *, onnx_bytes=1000, in_float=(), **figures):
+        """Append a trained structure's further precision, or its failure in the place of the accuracy."""
+        subject = f"{own.structure_id}@{precision}"
+        exported = {"params": 500, "macs": 1000, "onnx_bytes": onnx_bytes, "precision": precision}
+        self.add("export", subject, {**exported, "in_float": list(in_float)})
+        if isinstance(val_top1, Failure):
+            return self.add("verify", subject, val_top1)
+        verified = {"val_top1": val_top1, "bytes_shipped": onnx_bytes, "measurement": measurement(ratio, **figures)}
+        return self.add("verify", subject, verified)
+
     def rung(self, number, epochs, scores, stopped):
         """Append what came out at a rung: validation accuracies by structure, and who stops there."""
         for own, score in scores.items():

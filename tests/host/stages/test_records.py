@@ -2,7 +2,7 @@ import pytest
 
 from scbp_host.domain.outcome import Failure, FailureKind
 from scbp_host.ranking.budgets import Budgets
-from scbp_host.stages.records import rank
+from scbp_host.stages.ranked import rank
 
 ONE_POINT = Budgets(accuracy_drop_points=1.0)
 PARITY = Failure(FailureKind.PARITY_FAILED, "outputs differ by 0.3", "try opset 13")
