@@ -20,6 +20,11 @@ _LOG = logging.getLogger(__name__)
 _STDERR_TAIL_BYTES = 16 * 1024
 # What a dead child has left in its pipes is there at once; only a process that it left behind can hold them open.
 _DRAIN_S = 1.0
+# [jkjung-avt/tensorrt_demos#293, #344]
+_KILLED_HINT = (
+    "see dmesg on the board; close what else runs there, a desktop first. A TensorRT engine is built with less memory"
+    " where [runtime_settings] has a smaller workspace_bytes"
+)
 _CRASH_HINTS = {
     "SIGILL": "numpy 1.19.5 does this on a Jetson Nano: install numpy==1.19.4, or set OPENBLAS_CORETYPE=ARMV8",
 }
@@ -177,7 +182,7 @@ def _crash(returncode: int, stderr: str) -> wire.AgentFailure:
         return wire.AgentFailure(wire.OUT_OF_MEMORY, "the worker ran out of memory" + _last_line(stderr))
     if returncode == -signal.SIGKILL:
         message = "the worker was killed, most likely by the kernel for lack of memory"
-        return wire.AgentFailure(wire.OUT_OF_MEMORY, message, "see dmesg on the board; close what else runs there")
+        return wire.AgentFailure(wire.OUT_OF_MEMORY, message, _KILLED_HINT)
     if returncode < 0:
         name = signal.Signals(-returncode).name
         message = "the worker died of %s%s" % (name, _last_line(stderr))
