@@ -35,7 +35,8 @@ def test_a_model_is_measured_with_the_oldest_runtime_under_the_oldest_python(sta
     assert agent.hello["max_opset"] == {"onnxruntime": 15}
     model = agent.put_model(linear_model(weights), wire.XZ)
     plan = {"loads": 2, "blocks": 4, "block_ns": 200_000, "warmup_ns": 100_000, "deadline_s": 60.0, "inputs": None}
-    options = {"runtime": "onnxruntime", "threads": 1, "settings": {}}
+    settings = {"providers": ["CPUExecutionProvider"], "graph_optimization": "extended", "allow_spinning": True}
+    options = {"runtime": "onnxruntime", "threads": 1, "settings": settings}
     paired = agent.result(wire.MEASURE_PAIRED, candidate=model, reference=model, options=options, **plan)
     assert len(wire.paired_result(paired).candidate_blocks_ns) == 2 * 4
     assert wire.solo_result(agent.result(wire.MEASURE_SOLO, **solo(model))).peak_rss_bytes > 0

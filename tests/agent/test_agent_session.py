@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import numpy as np
+import onnxruntime
 
 from scbp_agent import wire
 
@@ -15,7 +16,10 @@ def test_hello_tells_what_the_board_is_and_has(agent, agent_pyz):
     assert hello["agent_sha256"] == hashlib.sha256(agent_pyz.read_bytes()).hexdigest()
     assert hello["python"] == ".".join(str(part) for part in sys.version_info[:3])
     assert set(hello["runtimes"]) == {"onnxruntime", "ncnn"}
-    assert hello["runtime_capabilities"] == {"onnxruntime": {}, "ncnn": {}}
+    assert hello["runtime_capabilities"] == {
+        "onnxruntime": {"providers": onnxruntime.get_available_providers()},
+        "ncnn": {},
+    }
     for name in ("tensorrt", "tensorrt-rtx"):
         assert f"{name} cannot be imported" in hello["missing"][name]
         assert "NVIDIA GPU" in hello["missing"][name]

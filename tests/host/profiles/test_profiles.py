@@ -113,11 +113,19 @@ def test_the_runtimes_settings_are_the_profiles(tmp_path: Path) -> None:
         "limit": 7,
         "providers": ["A", "B"],
     }
-    assert load_profile("local").runtime_settings == {}
+
+
+def test_what_onnxruntime_is_told_stands_in_the_profiles_that_run_it() -> None:
+    told = {"providers": ["CPUExecutionProvider"], "graph_optimization": "all", "allow_spinning": False}
+    those = [profile for profile in map(load_profile, BUILT_IN) if profile.runtime == "onnxruntime"]
+    assert len(those) == 5, "four Raspberry Pis and this machine"
+    for profile in those:
+        assert profile.runtime_settings == told, profile.name
 
 
 def test_settings_of_one_runtime_are_not_inherited_by_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    base = (FOLDER / "local.toml").read_text(encoding="utf-8") + "\n[runtime_settings]\nspin = false\n"
+    text = (FOLDER / "local.toml").read_text(encoding="utf-8")
+    base = text.partition("[runtime_settings]")[0] + "[runtime_settings]\nspin = false\n"
     write(tmp_path / "base.toml", base)
     monkeypatch.setattr(profiles, "_builtin_folder", lambda: tmp_path)
     same = load_profile(write(tmp_path / "same.toml", 'extends = "base"\nthreads = 2\n'))
