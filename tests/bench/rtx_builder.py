@@ -43,7 +43,8 @@ def demo() -> Iterator[tuple[str, SeedSpec, Candidate, Carver]]:
 
 def families(known: set[str]) -> Iterator[tuple[str, SeedSpec, Candidate, Carver]]:
     """Yield one network of each family, but for those that are known: a seed takes long to follow."""
-    for family in any_cnn.FAMILIES:
+    # Small images first: those that need large ones are large networks too.
+    for family in sorted(any_cnn.FAMILIES, key=lambda own: own.quick_side):
         spec = seed_spec(family.factory, NUM_CLASSES, (3, family.quick_side, family.quick_side))
         if f"{family.factory} at random" in known:
             continue
