@@ -13,7 +13,7 @@ from scbp_host.domain.precision import Precision
 from scbp_host.export.precision import make_variant
 from scbp_host.export.structure import structure_onnx
 from scbp_host.search.accuracy import prior_of_importance
-from scbp_host.search.base import Limits, Purpose
+from scbp_host.search.base import Limits, Problem, Purpose
 from scbp_host.search.one_shot import OneShotSearch, relative_widths
 from scbp_host.space.ratios import SearchSpace
 from scbp_host.space.seeds import build_seed
@@ -38,7 +38,8 @@ def demo_candidates(spec: SeedSpec) -> dict[str, Candidate]:
     pool = list(space.derived())
     groups = [{group.name: group.channels for group in block.groups} for block in space.superblocks]
     widths = relative_widths(pool, groups)
-    search = OneShotSearch(pool, widths, prior_of_importance(widths.mean(axis=1), widths), Limits(), 0.0, random_seed=0)
+    prior = prior_of_importance(widths.mean(axis=1), widths)
+    search = OneShotSearch(Problem(pool, widths, prior, Limits(), 0.0, random_seed=0))
     spread = search.propose(Purpose.MEASURE, 32).candidates
     uniform = [uniform_candidate(space, ratio) for ratio in RATIOS]
     return {"/".join(f"{ratio:g}" for ratio in own.ratios): own for own in (*uniform, *spread)}

@@ -28,6 +28,7 @@ DEFAULT_FILE = Path("scbp.toml")
 MAX_RATE_HZ = 1000.0
 # What a run may lose in accuracy where the user sets no budget at all, in points.
 DEFAULT_ACCURACY_DROP = 1.0
+DEFAULT_ROUNDS = 2
 
 _UNITS = {
     "ms": {"us": 1e-3, "ms": 1.0, "s": 1e3},
@@ -85,6 +86,7 @@ Megabytes = Annotated[float | None, _reads("MB"), _writes("MB")]
 Hertz = Annotated[float | None, _reads("Hz"), _writes("Hz")]
 Augment = Literal["none", "shift", "crop-flip", "resized-crop-flip"]
 Accuracy = Literal["importance", "refit", "supernet"]
+SearchStrategy = Literal["guided", "one_shot", "random", "uniform", "nsga2", "tpe", "gp"]
 Init = Literal["inherited", "from-scratch"]
 Importance = Literal["l1", "l2", "bn-scale", "taylor", "random"]
 Ratio = Annotated[float, BeforeValidator(lambda value: _ratio(value) if isinstance(value, int | float) else value)]
@@ -112,9 +114,13 @@ class RunConfig(BaseModel):
         superblocks: how many superblocks of equal shares; None takes as many as there are resolutions.
         ratios: c-ratios of every superblock, in all combinations; or a set of ratio tuples, as
             ``space/ratio_sets/expression.py`` reads it.
+        strategy: how structures are chosen; see ``search/strategies.py``.
         measure: structures measured before anything is trained.
         train: candidates trained in each round.
-        rounds: propose, measure, train; each learns from what the rounds before it measured.
+        rounds: propose, measure, train; each learns from what the rounds before it measured; see :attr:`most_rounds`.
+        max_trainings: after so many candidates the search ends; None sets no limit.
+        max_hours: of the run at work; None sets no limit.
+        min_improvement: the guided search ends where a round is expected to add a smaller share to the hypervolume.
         seed_epochs: epochs of the seed's training; None takes the recipe's.
         epochs: epochs of a candidate's training; None takes the recipe's.
         accuracy: what accuracy is guessed by before anything is trained: the importance that channels keep, what
@@ -151,9 +157,13 @@ class RunConfig(BaseModel):
     binning: Binning = "stage"
     superblocks: int | None = Field(None, ge=2)
     ratios: Ratios = (1.0, 0.75, 0.5, 0.25)
+    strategy: SearchStrategy = "one_shot"
     measure: int = Field(32, ge=2)
     train: int = Field(6, ge=1)
-    rounds: int = Field(2, ge=1)
+    rounds: int | None = Field(None, ge=1)
+    max_trainings: int | None = Field(None, ge=1)
+    max_hours: float | None = Field(None, gt=0)
+    min_improvement: float = Field(0.001, ge=0, le=1)
     seed_epochs: int | None = Field(None, ge=1)
     epochs: int | None = Field(None, ge=1)
     accuracy: Accuracy | None = None
@@ -216,6 +226,12 @@ class RunConfig(BaseModel):
     def first_precision(self) -> Precision:
         """What structures are measured in, and what the search goes by."""
         return self.precision[0]
+
+    @property
+    def most_rounds(self) -> int | None:
+        """Rounds at most: as set; else 2, and no limit where trainings or hours are limited."""
+        limited = self.max_trainings is not None or self.max_hours is not None
+        return self.rounds or (None if limited else DEFAULT_ROUNDS)
 
     @property
     def refits(self) -> bool:

@@ -44,6 +44,7 @@ from scbp_host.stages.reference import Reference
 from scbp_host.stages.round import TrainingRound
 from scbp_host.stages.seed import trained_seed
 from scbp_host.stages.space import acknowledge_space, make_pool, make_space, seed_candidate
+from scbp_host.stages.stopping import Stopping
 from scbp_host.stages.structures import StructureBench
 from scbp_host.stages.summary import budgets_of, summarise
 from scbp_host.stages.surroundings import acknowledge_surroundings
@@ -145,6 +146,7 @@ class _Loop:
         self._space = space
         self._pool = pool
         self._seed = seed_candidate(space)
+        self._stopping = Stopping(context)
         untrained = Untrained(context)
         self._reference = Reference(context, self._seed, untrained)
         self._structures = StructureBench(context, self._seed, untrained, self._reference)
@@ -162,17 +164,19 @@ class _Loop:
         created_at = self._store.run(self._context.ledger.run_id).created_at
         experience = precedents(self._store, created_at, len(self._space.superblocks))
         proposals = Proposals(self._context, self._space, self._pool, foresight, self._standing, experience)
-        for number in range(1, self._context.config.rounds + 1):
-            self._round(number, trainings, proposals)
+        number = 1
+        while count := self._stopping.allowed(number):
+            self._round(number, count, trainings, proposals)
+            number += 1
         with self._stage("test"):
             self._report_test(trainings)
 
-    def _round(self, number: int, trainings: Trainings, proposals: Proposals) -> None:
+    def _round(self, number: int, count: int, trainings: Trainings, proposals: Proposals) -> None:
         with self._stage("measure"):
-            if number == 1:
-                spread = proposals.spread(number)
-                self._structures.measure(spread, "spread", "measure a spread of the space, untrained")
-            worth = proposals.measured_for_training(number, self._structures.measure)
+            if ahead := proposals.ahead(number):
+                batch, what = ("spread", "a spread") if number == 1 else (f"ahead-{number}", "more")
+                self._structures.measure(ahead, batch, f"measure {what} of the space, untrained")
+            worth = proposals.measured_for_training(number, count, self._structures.measure)
         known = self._standing().candidates
         latencies = {own.candidate.structure_id: own.measurement.ratio.value for own in known if own.measurement}
         with self._stage("train"):

@@ -29,7 +29,7 @@ from scbp_host.config import RunConfig
 from scbp_host.domain.candidate import Candidate
 from scbp_host.domain.outcome import Failure
 from scbp_host.search.accuracy import AccuracyPrior, prior_of_estimates, prior_of_importance
-from scbp_host.search.base import Limits, Purpose
+from scbp_host.search.base import Limits, Problem, Purpose
 from scbp_host.search.one_shot import OneShotSearch, importance_kept, relative_widths
 from scbp_host.space.cost import cost
 from scbp_host.space.seeds import Module, build_seed
@@ -217,7 +217,7 @@ class Round:
         contest = self._contest
         seed_top1 = contest.ledger.payloads("seed")[str(self._random_seed)]["val_top1"]
         # One spread for all random seeds, so that its structures are measured once.
-        search = OneShotSearch(contest.pool, self._widths, prior, Limits(latency_ratio=budget), seed_top1, 0)
+        search = OneShotSearch(Problem(contest.pool, self._widths, prior, Limits(latency_ratio=budget), seed_top1, 0))
         spread = search.propose(Purpose.MEASURE, contest.sizes.spread).candidates
         search.observe([contest.observation(own) for own in spread])
         return search

@@ -19,7 +19,7 @@ from unittest.mock import patch
 
 from slices import Slice, SliceOver, Work, add_common_arguments, machine
 
-from scbp_host.config import RunConfig
+from scbp_host.config import DEFAULT_ROUNDS, RunConfig
 from scbp_host.device.client import DeviceClient
 from scbp_host.events import ignore
 from scbp_host.pipeline import STORE_FILE, SUMMARY_FILE, run
@@ -41,7 +41,7 @@ class Sizes:
 
     measure: int = RunConfig().measure
     train: int = RunConfig().train
-    rounds: int = RunConfig().rounds
+    rounds: int = DEFAULT_ROUNDS
     seed_epochs: int | None = None
     epochs: int | None = None
 

@@ -45,9 +45,17 @@ def run(
     max_accuracy_drop: Annotated[
         float | None, typer.Option(help="Points of validation top-1 below the seed; 1.0 where no budget is set.")
     ] = None,
+    strategy: Annotated[
+        str | None, typer.Option(help="Choose by guided, one_shot, random, uniform, nsga2, tpe or gp (one_shot).")
+    ] = None,
     measure: Annotated[int | None, typer.Option(help="Structures measured before training (32).")] = None,
     train: Annotated[int | None, typer.Option(help="Candidates trained in each round (6).")] = None,
     rounds: Annotated[int | None, typer.Option(help="Rounds of propose, measure, train (2).")] = None,
+    max_trainings: Annotated[int | None, typer.Option(help="End the search after so many trainings.")] = None,
+    max_hours: Annotated[float | None, typer.Option(help="End the search after so many hours.")] = None,
+    min_improvement: Annotated[
+        float | None, typer.Option(help="Guided: end it where a round promises a smaller share (0.001).")
+    ] = None,
     seed_epochs: Annotated[int | None, typer.Option(help="Epochs of the seed's training.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Epochs of each candidate's training.")] = None,
     init: Annotated[str | None, typer.Option(help="Candidates start: inherited (default) or from-scratch.")] = None,
@@ -96,9 +104,13 @@ def run(
         "latency_budget": latency_budget,
         "memory_budget": memory_budget,
         "max_accuracy_drop": max_accuracy_drop,
+        "strategy": strategy,
         "measure": measure,
         "train": train,
         "rounds": rounds,
+        "max_trainings": max_trainings,
+        "max_hours": max_hours,
+        "min_improvement": min_improvement,
         "seed_epochs": seed_epochs,
         "epochs": epochs,
         "init": "from-scratch" if from_scratch else init,

@@ -253,6 +253,13 @@ class RoundRecord(_Record):
     epochs: int = 0
 
 
+class StopRecord(_Record):
+    """Why the search ended; see ``stages/stopping.py``."""
+
+    reason: Literal["rounds", "max_trainings", "max_hours", "improvement", "nothing_left"]
+    text: str
+
+
 class StructureBytes(_Record):
     """The largest structure on the wire beside the seed's ONNX file."""
 
@@ -286,6 +293,7 @@ class Summary(_Record):
     budgets: BudgetRecord
     latency_model: LatencyModelRecord | None
     rounds: tuple[RoundRecord, ...]
+    stopped: StopRecord | None = None
     bytes_shipped: int
     structure_bytes: StructureBytes
     stage_seconds: Mapping[str, float]

@@ -24,10 +24,12 @@ class AccuracyPrior:
     Attributes:
         guess: ``(n_pool,)``, the higher the more accurate; only the order counts.
         features: ``(n_pool, n_features)`` what accuracy is a linear function of, all 0 at the seed.
+        seed_guess: the seed's own, on the scale of ``guess``.
     """
 
     guess: Array
     features: Array
+    seed_guess: float
 
     def posterior(self, rows: Sequence[int], top1: Sequence[float], seed_top1: float) -> tuple[Array, Array]:
         """Expect the accuracy of every structure from those that were trained, by Bayesian ridge regression.
@@ -53,7 +55,7 @@ def prior_of_importance(importance_kept: Array, widths: Array) -> AccuracyPrior:
         importance_kept: ``(n_pool,)``, in (0, 1].
         widths: ``(n_pool, n_superblocks)`` channels kept / the seed's channels.
     """
-    return AccuracyPrior(importance_kept, np.log2(widths))
+    return AccuracyPrior(importance_kept, np.log2(widths), 1.0)
 
 
 def prior_of_estimates(estimates: Array, seed_estimate: float, widths: Array) -> AccuracyPrior:
@@ -73,4 +75,4 @@ def prior_of_estimates(estimates: Array, seed_estimate: float, widths: Array) ->
         model = make_pipeline(PolynomialFeatures(2, include_bias=False), BayesianRidge())
         predicted = model.fit(logs[known], estimates[known]).predict(logs)
         estimates = np.where(known, estimates, predicted)
-    return AccuracyPrior(estimates, (estimates - seed_estimate)[:, None])
+    return AccuracyPrior(estimates, (estimates - seed_estimate)[:, None], seed_estimate)

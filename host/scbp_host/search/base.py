@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from scbp_host.domain.candidate import Candidate
 from scbp_host.domain.measurement import Interval
 from scbp_host.latency.base import LeaveOneOut
+from scbp_host.latency.transfer import Experience
+from scbp_host.search.accuracy import AccuracyPrior
 
 
 class Purpose(StrEnum):
@@ -54,11 +59,13 @@ class Limits:
         latency_ratio: latest budget as a ratio to the seed.
         peak_rss_bytes: of the worker.
         min_val_top1: the lowest accuracy that is acceptable.
+        min_improvement: a batch is worth training that is expected to add at least this share to the hypervolume.
     """
 
     latency_ratio: float | None = None
     peak_rss_bytes: float | None = None
     min_val_top1: float | None = None
+    min_improvement: float = 0.0
 
     def exceeded_by(self, observation: Observation) -> bool:
         """Return whether a measurement shows more latency or memory than allowed.
@@ -71,6 +78,29 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class Problem:
+    """What is searched, and for what: all that a strategy is made from.
+
+    Attributes:
+        pool: every structure of the space, once.
+        widths: ``(n_pool, n_superblocks)`` channels kept / the seed's channels, for each superblock.
+        prior: what is known of accuracies before anything is trained.
+        limits: the budgets.
+        seed_val_top1: the seed's validation accuracy.
+        random_seed: decides everything that is drawn.
+        experience: what earlier runs measured, maybe on other devices or of other seeds.
+    """
+
+    pool: Sequence[Candidate]
+    widths: NDArray[np.float64]
+    prior: AccuracyPrior
+    limits: Limits
+    seed_val_top1: float
+    random_seed: int
+    experience: Experience = field(default_factory=Experience)
+
+
+@dataclass(frozen=True)
 class Proposal:
     """What to do next, and what the strategy made of the space.
 
@@ -80,6 +110,8 @@ class Proposal:
         dropped: structures that cannot.
         model: leave-one-out quality of the latency model; None before there is one.
         reference_weight: how much of the reference's own movement the model divides out; see ``latency/pairing.py``.
+        improvement: by how much the batch is expected to add to the hypervolume, as a share of it; None where the
+            strategy does not ask.
     """
 
     candidates: tuple[Candidate, ...]
@@ -87,6 +119,7 @@ class Proposal:
     dropped: int
     model: LeaveOneOut | None = None
     reference_weight: float | None = None
+    improvement: float | None = None
 
 
 class Strategy(Protocol):

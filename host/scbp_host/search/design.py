@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -54,6 +56,28 @@ def maximin(points: Array, count: int, first: list[int]) -> list[int]:
         chosen.append(following)
         nearest = np.minimum(nearest, np.linalg.norm(points - points[following], axis=1))
     return chosen[:count]
+
+
+def along(latency: Array, guess: Array, rows: Sequence[int], count: int) -> list[int]:
+    """Cut the range of latency into ``count`` parts; take the best guess of accuracy from each, then the next best.
+
+    Args:
+        latency: ``(n_pool,)`` above zero; the parts are equal on a logarithmic scale.
+        guess: ``(n_pool,)`` the higher the more accurate.
+        rows: those to choose from.
+        count: how many.
+    """
+    if not rows:
+        return []
+    logs = np.log(latency[list(rows)])
+    parts = np.digitize(logs, np.linspace(logs.min(), logs.max(), count + 1)[1:-1])
+    chosen = []
+    for part in range(count):
+        members = [row for row, own in zip(rows, parts, strict=True) if own == part]
+        if members:
+            chosen.append(max(members, key=lambda row: (guess[row], -latency[row])))
+    rest = sorted((row for row in rows if row not in chosen), key=lambda row: -guess[row])
+    return (chosen + rest)[:count]
 
 
 class _Covering:

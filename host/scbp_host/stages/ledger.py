@@ -63,6 +63,11 @@ class Ledger:
         """Return what a stage has an acknowledged outcome of, results and failures."""
         return {outcome.subject for outcome in self._store.outcomes(self.run_id, stage)}
 
+    def seconds(self, stage: str) -> list[float]:
+        """Return how long each outcome of a stage took, failures among them."""
+        outcomes = self._store.outcomes(self.run_id, stage)
+        return [outcome.seconds for outcome in outcomes if outcome.seconds is not None]
+
     def payloads(self, stage: str) -> dict[str, Payload]:
         """Return every result of a stage by subject, in the order acknowledged."""
         return {

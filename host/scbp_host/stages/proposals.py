@@ -6,22 +6,27 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 
+import numpy as np
+
 from scbp_host.config import RunConfig
 from scbp_host.domain.candidate import Candidate
 from scbp_host.domain.outcome import Failure
 from scbp_host.latency.transfer import Experience
-from scbp_host.search.base import Limits, Proposal, Purpose, Strategy
-from scbp_host.search.one_shot import OneShotSearch, relative_widths
+from scbp_host.search.base import Limits, Problem, Proposal, Purpose, Strategy
+from scbp_host.search.one_shot import relative_widths
+from scbp_host.search.strategies import make_strategy
 from scbp_host.space.ratios import SearchSpace
 from scbp_host.stages.context import RunContext
 from scbp_host.stages.foresight import Foresight
 from scbp_host.stages.ledger import Payload
-from scbp_host.stages.records import MB, PROPOSE, Standing
+from scbp_host.stages.records import MB, MEASURE, PROPOSE, TRAIN, Standing
 
 Measure = Callable[[Sequence[Candidate], str, str], Mapping[str, Payload | Failure]]
 
 # A measurement costs seconds, a training minutes; but a search whose predictions are that wrong will not find more.
 ATTEMPTS = 5
+# Of the time that a round's trainings will take, so much goes into measuring what may be trained.
+MEASURE_SHARE = 0.2
 
 
 class Proposals:
@@ -53,11 +58,21 @@ class Proposals:
         superblocks = [{group.name: group.channels for group in block.groups} for block in space.superblocks]
         self._widths = relative_widths(pool, superblocks)
 
-    def spread(self, number: int) -> list[Candidate]:
+    def ahead(self, number: int) -> list[Candidate]:
         """Return what to measure before anything is proposed for training."""
-        return self._propose(number, f"round-{number}", Purpose.MEASURE, self._run.config.measure)
+        count = self._run.config.measure if number == 1 else self._affordable()
+        return self._propose(number, f"round-{number}", Purpose.MEASURE, count)
 
-    def measured_for_training(self, number: int, measure: Measure) -> list[Candidate]:
+    def _affordable(self) -> int:
+        """Return how many measurements take a share of the time that a round of trainings does."""
+        config, ledger = self._run.config, self._run.ledger
+        training_s, measurement_s = ledger.seconds(TRAIN), ledger.seconds(MEASURE)
+        if not training_s or not measurement_s:
+            return 0
+        round_s = config.train * float(np.mean(training_s))
+        return min(config.measure, int(MEASURE_SHARE * round_s / max(float(np.mean(measurement_s)), 1e-3)))
+
+    def measured_for_training(self, number: int, count: int, measure: Measure) -> list[Candidate]:
         """Return what to train: proposed, measured, and by that within the budgets.
 
         While something proposed turns out to be too slow, too large or a failure, the search proposes anew from what
@@ -65,9 +80,9 @@ class Proposals:
 
         Args:
             number: of the round.
+            count: how many.
             measure: measures untrained structures, as a batch of some name and title.
         """
-        count = self._run.config.train
         worth: list[Candidate] = []
         for attempt in range(ATTEMPTS):
             batch = f"round-{number}" if attempt == 0 else f"round-{number}-again-{attempt}"
@@ -87,16 +102,17 @@ class Proposals:
     def _proposed(self, number: int, purpose: Purpose, count: int) -> Payload:
         if purpose is Purpose.TRAIN:
             self._foresight.refine(lambda more: self._strategy().propose(purpose, more).candidates, count)
-        return _payload(number, self._strategy().propose(purpose, count))
+        return _payload(number, purpose, self._strategy().propose(purpose, count))
 
     def _strategy(self) -> Strategy:
         standing, config = self._standing(), self._run.config
         prior = self._foresight.prior(self._widths)
         seed_top1 = standing.seed.val_top1 or 0.0
         limits = _limits(config, standing)
-        strategy = OneShotSearch(
-            self._pool, self._widths, prior, limits, seed_top1, config.random_seed, self._experience
+        problem = Problem(
+            self._pool, self._widths, prior, limits, seed_top1, config.random_seed, self._experience or Experience()
         )
+        strategy = make_strategy(config.strategy, problem)
         strategy.observe([standing.observation(known) for known in standing.candidates])
         return strategy
 
@@ -115,10 +131,11 @@ def _limits(config: RunConfig, standing: Standing) -> Limits:
         None if config.latency_budget is None else config.latency_budget * 1e6 / standing.seed_p50_ns,
         None if config.memory_budget is None else config.memory_budget * MB,
         None if drop is None or seed_top1 is None else seed_top1 - drop / 100,
+        config.min_improvement,
     )
 
 
-def _payload(number: int, proposal: Proposal) -> Payload:
+def _payload(number: int, purpose: Purpose, proposal: Proposal) -> Payload:
     model = None
     if proposal.model is not None:
         model = asdict(proposal.model)
@@ -126,8 +143,10 @@ def _payload(number: int, proposal: Proposal) -> Payload:
         model["reference_weight"] = proposal.reference_weight
     return {
         "round": number,
+        "purpose": purpose.value,
         "candidates": [candidate.to_json() for candidate in proposal.candidates],
         "plausible": proposal.plausible,
         "dropped": proposal.dropped,
+        "improvement": proposal.improvement,
         "model": model,
     }

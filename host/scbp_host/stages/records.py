@@ -20,6 +20,8 @@ from scbp_host.store import Outcome
 MB = 1e6
 
 BINNING = "binning"
+# What each round may train, and why the search ended; see stopping.py.
+STOP = "stop"
 MEASURE, TRAIN, EXPORT, VERIFY, TEST, PROPOSE = "measure", "train", "export", "verify", "test", "propose"
 # The reference against itself, which shows the device's noise; see reference.py.
 SELF_TEST = "self-test"

@@ -28,6 +28,7 @@ from scbp_host.report.summary import (
     PhaseRecord,
     ReferenceRecord,
     RoundRecord,
+    StopRecord,
     StructureBytes,
     Summary,
     SuperblockRecord,
@@ -43,6 +44,7 @@ from scbp_host.stages.records import (
     PROPOSE,
     RUNG,
     SELF_TEST,
+    STOP,
     TRAIN,
     VERIFY,
     Known,
@@ -114,6 +116,7 @@ def summarise(store: Store, run_id: str, budgets: Budgets | None = None) -> Summ
         ),
         latency_model=_latency_model(outcomes),
         rounds=_rounds(outcomes),
+        stopped=_stopped(outcomes),
         bytes_shipped=sum(int((outcome.payload or {}).get("bytes_shipped", 0)) for outcome in outcomes),
         structure_bytes=_structure_bytes(standing),
         stage_seconds=_stage_seconds(outcomes),
@@ -211,6 +214,13 @@ def _latency_model(outcomes: Sequence[Outcome]) -> LatencyModelRecord | None:
     models = [outcome.payload["model"] for outcome in outcomes if outcome.stage == PROPOSE and outcome.payload]
     newest = [model for model in models if model]
     return LatencyModelRecord.model_validate(newest[-1]) if newest else None
+
+
+def _stopped(outcomes: Sequence[Outcome]) -> StopRecord | None:
+    decided = [outcome.payload for outcome in outcomes if outcome.stage == STOP and outcome.payload]
+    if not decided or decided[-1]["reason"] is None:
+        return None
+    return StopRecord(reason=decided[-1]["reason"], text=decided[-1]["text"])
 
 
 _COUNTS = ("proposed", "measured", "trained", "dropped", "halved", "epochs")

@@ -6,7 +6,7 @@ import pytest
 from scbp_host.domain.candidate import Candidate, SeedSpec
 from scbp_host.domain.measurement import Interval
 from scbp_host.search.accuracy import prior_of_importance
-from scbp_host.search.base import Limits, Observation, Purpose
+from scbp_host.search.base import Limits, Observation, Problem, Purpose
 from scbp_host.search.one_shot import MIN_TRAININGS, SHORTLIST, OneShotSearch, importance_kept, relative_widths
 
 SPEC = SeedSpec("resnet18", 10, (3, 32, 32))
@@ -53,7 +53,8 @@ def seen(candidate, interval, peak_rss_bytes, onnx_bytes, **known):
 
 
 def search(limits=NO_LIMITS, importance=IMPORTANCE, random_seed=0):
-    return OneShotSearch(POOL, WIDTHS, prior_of_importance(importance, WIDTHS), limits, SEED_TOP1, random_seed)
+    prior = prior_of_importance(importance, WIDTHS)
+    return OneShotSearch(Problem(POOL, WIDTHS, prior, limits, SEED_TOP1, random_seed))
 
 
 def measured_search(limits=NO_LIMITS, count=24, **settings):

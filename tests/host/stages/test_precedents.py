@@ -8,7 +8,7 @@ import pytest
 from scbp_host.domain.measurement import Interval
 from scbp_host.latency.transfer import Experience
 from scbp_host.search.accuracy import prior_of_importance
-from scbp_host.search.base import Limits, Observation, Purpose
+from scbp_host.search.base import Limits, Observation, Problem, Purpose
 from scbp_host.search.one_shot import OneShotSearch, relative_widths
 from scbp_host.stages.precedents import LEAST_MEASURED, MOST_RUNS, precedents
 from scbp_host.store import RunStatus
@@ -86,7 +86,7 @@ def test_with_them_a_search_knows_what_it_has_not_measured(store, finished, pool
 def _search(pool, experience):
     widths = relative_widths(pool, [{"conv1": 64}, {"layer4": 512}])
     prior = prior_of_importance(np.prod(widths, axis=1), widths)
-    return OneShotSearch(pool, widths, prior, Limits(), 0.9, 0, experience)
+    return OneShotSearch(Problem(pool, widths, prior, Limits(), 0.9, 0, experience))
 
 
 def _observation(own):

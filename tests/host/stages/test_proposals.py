@@ -66,8 +66,8 @@ def round_of(run, candidate, pool):
         space = SimpleNamespace(superblocks=groups)
         bench = Bench(run, surprises)
         proposals = Proposals(context, space, pool, Guess(), run.standing)
-        bench(proposals.spread(1), "spread", "")
-        return [own.ratios for own in proposals.measured_for_training(1, bench)], bench
+        bench(proposals.ahead(1), "spread", "")
+        return [own.ratios for own in proposals.measured_for_training(1, COUNT, bench)], bench
 
     run.begin()
     run.train(seed, 1.0, 0.99)

@@ -1,0 +1,106 @@
+"""Latency, memory and size of every structure of the pool, from those that were measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from scbp_host.domain.measurement import Interval
+from scbp_host.latency.additive import AdditiveModel, size_features
+from scbp_host.latency.base import LeaveOneOut
+from scbp_host.latency.models import best_model
+from scbp_host.latency.pairing import PairedLatencies, fit_paired
+from scbp_host.latency.transfer import Source
+from scbp_host.measuring.paired import CONFIDENCE
+from scbp_host.search.base import Problem
+from scbp_host.search.known import KnownPool, known
+
+Array = NDArray[np.float64]
+
+# Of so few measurements there is no model.
+_LEAST_MEASURED = 2
+# So many standard deviations an interval reaches to each side.
+_DEVIATIONS = float(stats.norm.ppf(0.5 + CONFIDENCE / 2))
+# A deviation below this would make a probability a certainty.
+_LEAST_STD = 1e-9
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What is measured of a structure, or else predicted; one entry for each of the pool.
+
+    Attributes:
+        latency: ratios to the seed.
+        memory: peak of the worker, in bytes.
+        onnx_bytes: ``(n_pool,)``.
+        model: leave-one-out quality of the latency model.
+        reference_weight: see ``latency/pairing.py``.
+    """
+
+    latency: list[Interval]
+    memory: list[Interval]
+    onnx_bytes: Array
+    model: LeaveOneOut
+    reference_weight: float
+
+    def chance_in_time(self, latency_ratio: float) -> Array:
+        """Return ``(n_pool,)``, the chances that a latency is within a budget."""
+        return _chances(self.latency, latency_ratio)
+
+    def chance_in_memory(self, peak_rss_bytes: float) -> Array:
+        """Return ``(n_pool,)``, the chances that a peak is within a budget."""
+        return _chances(self.memory, peak_rss_bytes)
+
+
+def forecast(pool: KnownPool, problem: Problem) -> Forecast | None:
+    """Predict what is not measured; None where too little is.
+
+    Args:
+        pool: what is observed.
+        problem: knows the widths, and what was measured elsewhere.
+    """
+    widths, experience = problem.widths, problem.experience
+    measured = pool.measured
+    if len(measured) < _LEAST_MEASURED:
+        return None
+    seen = [pool.seen[row] for row in measured]
+    sizes = AdditiveModel().fit(widths[measured], np.asarray([float(known(own.onnx_bytes)) for own in seen]))
+    onnx_bytes = sizes.predict(widths).mean
+    paired = PairedLatencies(
+        np.asarray([known(own.latency_ratio).value for own in seen]),
+        np.asarray([known(own.latency_p10_ns) for own in seen]),
+        np.asarray([known(own.reference_p10_ns) for own in seen]),
+    )
+    features = size_features(sizes, float(onnx_bytes.max()))
+    model, weight = fit_paired(widths[measured], paired, features, experience.latency)
+    latency = model.predict(widths, CONFIDENCE).intervals()
+    for row, own in zip(measured, seen, strict=True):
+        latency[row] = known(own.latency_ratio)
+        onnx_bytes[row] = known(own.onnx_bytes)
+    peaks = {row: float(known(pool.seen[row].peak_rss_bytes)) for row in measured}
+    memory = _memory(widths, peaks, experience.memory)
+    return Forecast(latency, memory, onnx_bytes, model.leave_one_out(), weight)
+
+
+def moments(intervals: list[Interval]) -> tuple[Array, Array]:
+    """Return ``(n,)`` values and standard deviations of intervals."""
+    value, low, high = (np.asarray([getattr(own, name) for own in intervals]) for name in ("value", "low", "high"))
+    return value, np.maximum((high - low) / (2 * _DEVIATIONS), _LEAST_STD)
+
+
+def _chances(intervals: list[Interval], limit: float) -> Array:
+    value, std = moments(intervals)
+    return np.asarray(stats.norm.cdf((limit - value) / std))
+
+
+def _memory(widths: Array, exact: Mapping[int, float], sources: Sequence[Source]) -> list[Interval]:
+    """Predict peak memory for every structure; what is measured is known exactly."""
+    model = best_model(widths[list(exact)], np.asarray(list(exact.values()), dtype=np.float64), sources=sources)
+    intervals = model.predict(widths, CONFIDENCE).intervals()
+    for row, value in exact.items():
+        intervals[row] = Interval(value, value, value)
+    return intervals

@@ -1,0 +1,169 @@
+"""The guided search: train what is expected to add most to the hypervolume, by what both models are unsure of.
+
+Expected hypervolume improvement over noisy observations (Daulton, Balandat and Bakshy, "Parallel Bayesian Optimization
+of Multiple Noisy Objectives with Expected Hypervolume Improvement", NeurIPS 2021), over a finite pool. A *world* is one
+draw of all accuracies and latencies that agrees with what was measured and trained. In each world the trained
+structures have a front, and every other one would add some hypervolume to it. The best on average over the worlds is
+chosen, joins the front of each world as it is there, and so on: a batch does not buy one thing twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scbp_host.search.accuracy_model import AccuracyModel
+from scbp_host.search.base import Observation, Problem, Proposal, Purpose
+from scbp_host.search.design import along, covering
+from scbp_host.search.forecast import Forecast, forecast, moments
+from scbp_host.search.hypervolume import Reference, hypervolume, improvements
+from scbp_host.search.known import KnownPool, known
+
+Array = NDArray[np.float64]
+
+# Of fewer trainings there is no scale to accuracies.
+MIN_TRAININGS = 3
+WORLDS = 128
+# Drawn together are so many structures, the most promising each for itself: a joint draw grows with the cube.
+SHORTLIST = 384
+# Of the seed's latency where there is no budget: a network as slow as the seed is worth nothing.
+_SEED_LATENCY = 1.0
+
+
+@dataclass(frozen=True)
+class _Worlds:
+    """What may be true; row by row of ``rows``.
+
+    Attributes:
+        rows: ``(n_rows,)`` of the pool.
+        latency: ``(n_worlds, n_rows)`` ratios to the seed.
+        accuracy: ``(n_worlds, n_rows)``.
+        reference: from where the hypervolume counts.
+        worth: ``(n_rows,)`` the chances that a structure is within the budgets the hypervolume does not know.
+    """
+
+    rows: NDArray[np.int64]
+    latency: Array
+    accuracy: Array
+    reference: Reference
+    worth: Array
+
+    def front(self, rows: Sequence[int]) -> tuple[Array, Array]:
+        """Return latencies and accuracies of some of the pool's rows."""
+        columns = np.searchsorted(self.rows, rows)
+        return self.latency[:, columns], self.accuracy[:, columns]
+
+    def gains(self, front: Sequence[int]) -> Array:
+        """Return ``(n_rows,)``: what each adds to the front on average."""
+        gained = improvements(self.front(front), (self.latency, self.accuracy), self.reference)
+        return np.asarray(gained.mean(axis=0) * self.worth)
+
+    def volume(self, front: Sequence[int]) -> float:
+        """Return the hypervolume of the front on average."""
+        return float(hypervolume(*self.front(front), self.reference).mean())
+
+
+class GuidedSearch:
+    """Measures a spread, then what may be trained; trains what is expected to add most to the hypervolume.
+
+    Args:
+        problem: the pool and what is known of it.
+    """
+
+    def __init__(self, problem: Problem) -> None:
+        self._problem = problem
+        self._pool = KnownPool(problem.pool, problem.limits)
+
+    def observe(self, observations: Sequence[Observation]) -> None:
+        """Learn from measurements and trainings; those outside the pool are ignored."""
+        self._pool.observe(observations)
+
+    def propose(self, purpose: Purpose, count: int) -> Proposal:
+        """Propose what to measure or to train; nothing to train where that is expected to bring too little."""
+        figures = forecast(self._pool, self._problem)
+        if figures is None:
+            rows = (
+                covering(self._problem.widths, count, self._problem.random_seed) if purpose is Purpose.MEASURE else []
+            )
+            return Proposal(self._pool.choose([row for row in rows if row not in self._pool.seen]), len(self._pool), 0)
+        rows = self._pool.untried
+        if purpose is Purpose.MEASURE:
+            rows = [row for row in rows if row not in self._pool.seen]
+        if len(self._pool.trained) < MIN_TRAININGS:
+            return self._proposal(figures, self._first(figures, rows, count), None)
+        chosen, improvement = self._greedy(figures, rows, count)
+        if purpose is Purpose.TRAIN and improvement < self._problem.limits.min_improvement:
+            chosen = []
+        return self._proposal(figures, chosen, improvement)
+
+    def _proposal(self, figures: Forecast, chosen: Sequence[int], improvement: float | None) -> Proposal:
+        candidates = self._pool.choose(chosen)
+        in_time = self._in_time(figures)
+        plausible = sum(self._pool.is_untried(row) and bool(in_time[row]) for row in range(len(self._pool)))
+        dropped = len(self._pool) - plausible
+        return Proposal(candidates, plausible, dropped, figures.model, figures.reference_weight, improvement)
+
+    def _first(self, figures: Forecast, rows: Sequence[int], count: int) -> list[int]:
+        """Return the best guesses of every latency that may be within the budget."""
+        in_time = self._in_time(figures)
+        latency = np.asarray([own.value for own in figures.latency])
+        return along(latency, self._problem.prior.guess, [row for row in rows if in_time[row]], count)
+
+    def _in_time(self, figures: Forecast) -> NDArray[np.bool_]:
+        limit = self._latest
+        return np.asarray([own.low < limit for own in figures.latency])
+
+    @property
+    def _latest(self) -> float:
+        limit = self._problem.limits.latency_ratio
+        return _SEED_LATENCY if limit is None else limit
+
+    def _greedy(self, figures: Forecast, rows: Sequence[int], count: int) -> tuple[list[int], float]:
+        """Return the batch, and how much the hypervolume is expected to grow by it, as a share."""
+        worlds = self._worlds(figures, rows)
+        front, chosen, total = list(self._pool.trained), [], 0.0
+        open_to = np.isin(worlds.rows, rows)
+        before = worlds.volume(front)
+        for _ in range(count):
+            gains = np.where(open_to, worlds.gains(front), -1.0)
+            best = int(np.argmax(gains))
+            if gains[best] <= 0.0:
+                break  # in no world is anything left that would add something
+            chosen.append(int(worlds.rows[best]))
+            open_to[best] = False
+            front.append(chosen[-1])
+            total += float(gains[best])
+        return chosen, total / max(before, 1e-12)
+
+    def _worlds(self, figures: Forecast, rows: Sequence[int]) -> _Worlds:
+        problem, trained = self._problem, self._pool.trained
+        top1 = [known(self._pool.seen[row].val_top1) for row in trained]
+        model = AccuracyModel(problem.prior, problem.widths, trained, top1, problem.seed_val_top1)
+        random = np.random.default_rng([problem.random_seed, len(self._pool.seen), len(trained)])
+        accuracy, accuracy_std = model.expect()
+        latency, latency_std = moments(figures.latency)
+        floor = problem.limits.min_val_top1
+        reference = (self._latest, float(min(accuracy.min(), *top1)) if floor is None else floor)
+        # Optimistic in both: what gains nothing even then need not be drawn together with the others.
+        hopeful = improvements(
+            (latency[None, trained], accuracy[None, trained]),
+            (latency[None] - latency_std[None], accuracy[None] + accuracy_std[None]),
+            reference,
+        )[0]
+        promising = sorted(rows, key=lambda row: (-float(hopeful[row]), row))[:SHORTLIST]
+        drawn = np.unique([*promising, *trained])
+        noise = random.standard_normal((WORLDS, len(drawn)))
+        return _Worlds(
+            drawn,
+            np.maximum(latency[drawn] + latency_std[drawn] * noise, 1e-6),
+            model.draw(drawn.tolist(), WORLDS, random),
+            reference,
+            self._worth(figures)[drawn],
+        )
+
+    def _worth(self, figures: Forecast) -> Array:
+        limit = self._problem.limits.peak_rss_bytes
+        return np.ones(len(self._pool)) if limit is None else figures.chance_in_memory(limit)

@@ -1,0 +1,69 @@
+"""What a search has observed of its pool."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+from scbp_host.domain.candidate import Candidate
+from scbp_host.search.base import Limits, Observation
+
+T = TypeVar("T")
+
+
+class KnownPool:
+    """The structures searched, by row, and the newest observation of each.
+
+    Args:
+        pool: every structure of the space, once.
+        limits: the budgets.
+    """
+
+    def __init__(self, pool: Sequence[Candidate], limits: Limits) -> None:
+        self.candidates = tuple(pool)
+        self.seen: dict[int, Observation] = {}
+        self._limits = limits
+        self._index = {candidate.structure_id: row for row, candidate in enumerate(self.candidates)}
+
+    def __len__(self) -> int:
+        return len(self.candidates)
+
+    def observe(self, observations: Sequence[Observation]) -> None:
+        """Remember the newest observation of each structure; those outside the pool are ignored."""
+        for observation in observations:
+            row = self._index.get(observation.candidate.structure_id)
+            if row is not None:
+                self.seen[row] = observation
+
+    def choose(self, rows: Sequence[int]) -> tuple[Candidate, ...]:
+        """Return the structures of these rows."""
+        return tuple(self.candidates[row] for row in rows)
+
+    @property
+    def measured(self) -> list[int]:
+        """Rows whose latency is known, in the order they were first observed."""
+        return [row for row, seen in self.seen.items() if seen.latency_ratio is not None]
+
+    @property
+    def trained(self) -> list[int]:
+        """Rows whose accuracy is known, in the order they were first observed."""
+        return [row for row, seen in self.seen.items() if seen.val_top1 is not None]
+
+    @property
+    def untried(self) -> list[int]:
+        """Rows that may still be trained: not tried yet, and not measured to be out of the budgets."""
+        return [row for row in range(len(self)) if self.is_untried(row)]
+
+    def is_untried(self, row: int) -> bool:
+        """Return whether a structure may still be trained."""
+        seen = self.seen.get(row)
+        if seen is None:
+            return True
+        # What is measured to be too slow would not be ranked either.
+        return seen.val_top1 is None and not seen.failed and not seen.halved and not self._limits.exceeded_by(seen)
+
+
+def known(value: T | None) -> T:
+    """Return what is not None: a figure of a structure that was measured or trained."""
+    assert value is not None, "only measured or trained structures come here"
+    return value

@@ -1,0 +1,128 @@
+"""Spaces of which every structure is known, so that a search can be judged: read from a table, or made up.
+
+A table is a JSON list of ``{"ratios": [...], "latency_ratio": x, "params": n, "top1": y}``, one for each structure.
+``latency_ratio`` and ``top1`` may be lists, of repeated measurements and of random seeds of the training; so may
+``val_top1`` beside a ``top1`` of other images. A search sees one measurement and one training, of ``val_top1`` where
+that is there, and is judged by the means, of ``top1``.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scbp_host.domain.candidate import Candidate, SeedSpec
+from scbp_host.domain.measurement import Interval
+from scbp_host.search.accuracy import prior_of_importance
+from scbp_host.search.base import Limits, Observation, Problem
+
+Array = NDArray[np.float64]
+
+RATIOS = (1.0, 0.75, 0.5, 0.25)
+# Of a measurement, to either side: about what paired measurements give.
+HALF_WIDTH = 0.01
+_CHANNELS = 64
+_SPEC = SeedSpec("table", 10, (3, 32, 32))
+
+
+class Table:
+    """A space and everything about it.
+
+    Args:
+        rows: of the table; the seed, all ratios 1, may be among them.
+    """
+
+    def __init__(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        rows = sorted(rows, key=lambda own: own["ratios"], reverse=True)
+        self.widths = np.asarray([own["ratios"] for own in rows], dtype=np.float64)
+        self.latency = np.stack([np.atleast_1d(own["latency_ratio"]) for own in rows])
+        self.top1 = np.asarray([np.mean(own["top1"]) for own in rows])
+        self.trained_top1 = np.stack([np.atleast_1d(own.get("val_top1", own["top1"])) for own in rows])
+        self.params = np.asarray([own["params"] for own in rows], dtype=np.float64)
+        self.pool = tuple(
+            Candidate(_SPEC, tuple(own), tuple((f"conv{k}", round(_CHANNELS * one)) for k, one in enumerate(own)))
+            for own in self.widths.tolist()
+        )
+        self.rows = {own.structure_id: row for row, own in enumerate(self.pool)}
+
+    @classmethod
+    def read(cls, path: Path) -> Table:
+        """Read a JSON file."""
+        return cls(json.loads(path.read_text(encoding="utf-8")))
+
+    @property
+    def true_points(self) -> Array:
+        """``(n, 2)`` mean latency ratios and mean accuracies."""
+        return np.stack([self.latency.mean(axis=1), self.top1], axis=1)
+
+    @property
+    def nadir(self) -> tuple[float, float]:
+        """The slowest latency ratio and the lowest accuracy: what hypervolumes are measured from."""
+        latency, top1 = self.true_points.T
+        return float(latency.max()), float(top1.min())
+
+    def problem(self, random_seed: int, limits: Limits | None = None) -> Problem:
+        """Return what a search is made from; accuracy is guessed by the number of parameters."""
+        seed_top1 = float(self.trained_top1.mean(axis=1)[int(np.argmax(self.params))])
+        prior = prior_of_importance(self.params / self.params.max(), self.widths)
+        return Problem(self.pool, self.widths, prior, limits or Limits(), seed_top1, random_seed)
+
+    def measured(self, candidate: Candidate, repeat: int = 0) -> Observation:
+        """Return what a search sees of a structure that is measured."""
+        return self._observation(candidate, repeat, None)
+
+    def trained(self, candidate: Candidate, repeat: int = 0) -> Observation:
+        """Return what it sees of one that is trained."""
+        row = self.rows[candidate.structure_id]
+        return self._observation(candidate, repeat, float(self.trained_top1[row, repeat % self.trained_top1.shape[1]]))
+
+    def _observation(self, candidate: Candidate, repeat: int, val_top1: float | None) -> Observation:
+        row = self.rows[candidate.structure_id]
+        ratio = float(self.latency[row, repeat % self.latency.shape[1]])
+        return Observation(
+            candidate,
+            Interval(ratio, (1 - HALF_WIDTH) * ratio, (1 + HALF_WIDTH) * ratio),
+            peak_rss_bytes=int(2e7 + 8 * self.params[row]),
+            onnx_bytes=int(4 * self.params[row]),
+            val_top1=val_top1,
+            latency_p10_ns=1e6 * ratio,
+            reference_p10_ns=1e6,
+        )
+
+
+def synthetic(superblocks: int = 4, repeats: int = 2, random_seed: int = 0) -> list[dict[str, Any]]:
+    """Make up a table: latencies with the staircases of a runtime's channel blocks, accuracies that saturate.
+
+    Args:
+        superblocks: of four ratios each.
+        repeats: measurements and trainings of each structure.
+        random_seed: of everything; another one is another network on another board.
+    """
+    random = np.random.default_rng(random_seed)
+    everyone = np.asarray(list(itertools.product(RATIOS, repeat=superblocks)))
+    work = random.dirichlet(np.full(superblocks, 4.0))
+    steps = random.choice([4, 8, 16], superblocks)
+    # Part of the channels is padded up to a whole block, and a block that is not full costs a little extra.
+    channels = 24.0 * everyone
+    padded = np.ceil(channels / steps) * steps / (np.ceil(24.0 / steps) * steps)
+    stairs = padded + 0.08 * (channels % steps > 0)
+    before = np.concatenate([np.ones((len(everyone), 1)), stairs[:, :-1]], axis=1)
+    latency = 0.08 + 0.92 * (work * stairs * before).sum(axis=1)
+    # What a superblock lacks costs more than in proportion, and blocks that follow each other make up for each other.
+    need = random.uniform(0.02, 0.12, superblocks)
+    lack = (need * (1.0 / everyone - 1.0) ** random.uniform(0.8, 1.4, superblocks)).sum(axis=1)
+    together = 0.04 * np.prod(1.0 - everyone[:, :2], axis=1)
+    top1 = 0.5 + 0.45 * np.exp(-1.2 * lack - together)
+    noisy_top1 = top1[:, None] + random.normal(0.0, 0.004, (len(everyone), repeats))
+    noisy_latency = latency[:, None] * np.exp(random.normal(0.0, 0.005, (len(everyone), repeats)))
+    weights = np.square(everyone[:, :-1] * everyone[:, 1:]) @ (4.0 ** np.arange(1, superblocks))
+    return [
+        {"ratios": own.tolist(), "latency_ratio": lat.tolist(), "params": round(1e4 + 1e4 * par), "top1": acc.tolist()}
+        for own, lat, par, acc in zip(everyone, noisy_latency, weights, noisy_top1, strict=True)
+    ]
