@@ -22,6 +22,7 @@ from scbp_host.profiles import load_profile, require_clocks
 
 if TYPE_CHECKING:  # what connects to a device is imported when it is needed
     from scbp_host.device.client import DeviceClient
+    from scbp_host.measuring.builds import Builds
     from scbp_host.measuring.session import MeasuringSession
 
 T = TypeVar("T")
@@ -46,11 +47,15 @@ def measure(
     precision: Annotated[
         str | None, typer.Option(help="Measure it in these precisions as well, e.g. fp16,int8: for the latency alone.")
     ] = None,
+    builds: Annotated[
+        int, typer.Option(help="Build its engine this often and measure each build: how builds vary.", min=1)
+    ] = 1,
     json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
 ) -> None:
     """Measure latency and memory of a model, paired with a reference."""
     from scbp_host.device.client import open_device
     from scbp_host.export.formats import converter_for
+    from scbp_host.measuring.builds import measure_builds, require_builds
     from scbp_host.measuring.layers import measure_layers
     from scbp_host.measuring.session import MeasureSettings, MeasuringSession
     from scbp_host.measuring.settings import period_of
@@ -66,6 +71,8 @@ def measure(
     paired_with = content if reference is None else _read_onnx(reference)
     with open_device(profile) as client:
         client.require_runtime(profile.runtime)
+        if builds > 1:
+            require_builds(client)
         client.reserve(f"measure {model.name}", wait, show_warning)
         if lock_clocks:
             client.lock_clocks()
@@ -75,9 +82,11 @@ def measure(
         measured = _need(model, session.measure(content, pack=False))
         nodes = _need(model, measure_layers(client, content, None, pack=False)) if layers else ()
         variants = {own.value: _facts(_need(model, _measure_in(own, session, client, content))) for own in wanted}
+        built = _need(model, measure_builds(session, content, measured, builds))
     facts, rows = {**_facts(measured), "emulated": client.info.emulated}, _rows(nodes)
     if json:
         further = {"precisions": variants} if wanted else {}
+        further |= _builds(built) if builds > 1 else {}
         print_json(
             {"model": str(model), "device": profile.name, **facts, **({"layers": rows} if layers else {}), **further}
         )
@@ -85,8 +94,30 @@ def measure(
     _show(str(model), facts)
     for name, own in variants.items():
         _show(f"{model} in {name}", own)
+    if builds > 1:
+        _show_builds(built)
     if layers:
         _show_layers(rows)
+
+
+def _builds(built: Builds) -> dict[str, Any]:
+    facts = [_facts(own) for own in built.measurements]
+    wanted = ("latency_p50_ms", "latency_ratio", "latency_ratio_ci95", "build_s")
+    return {"builds": [{name: own[name] for name in wanted} for own in facts], "build_spread": built.spread}
+
+
+def _show_builds(built: Builds) -> None:
+    table = Table()
+    for name in ("build", "p50 ms", "ratio", "95 %", "took s"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for number, own in enumerate(_builds(built)["builds"]):
+        low, high = own["latency_ratio_ci95"]
+        took = "unknown" if own["build_s"] is None else f"{own['build_s']:.1f}"
+        table.add_row(
+            str(number), f"{own['latency_p50_ms']:.3f}", f"{own['latency_ratio']:.3f}", f"{low:.3f} to {high:.3f}", took
+        )
+    out.print(table)
+    out.print(f"The slowest build is {built.spread:.1%} slower than the fastest.")
 
 
 def _read_precisions(profile: DeviceProfile, text: str | None) -> tuple[Precision, ...]:

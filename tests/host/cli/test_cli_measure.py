@@ -2,6 +2,7 @@
 
 import json
 import sys
+from pathlib import Path
 
 import onnx
 import pytest
@@ -118,3 +119,44 @@ def test_an_unknown_precision_is_one_line(command):
     code, _, err = command("small.onnx", "--precision", "fp8")
     assert code == 2
     assert "--precision: expected some of fp32, fp16, int8, uint8, got 'fp8'" in err
+
+
+BOARD = """
+import sys
+from gpu_standin import Gpu, pycuda_modules
+from tensorrt_standin import Standin
+
+gpu = Gpu()
+sys.modules.update(pycuda_modules(gpu), tensorrt=Standin("8.2", gpu))
+"""
+
+
+@pytest.fixture
+def tensorrt_device(tmp_path, monkeypatch):
+    """This machine with stand-ins of TensorRT 8.2 and pycuda for its agent."""
+    for name, text in {
+        "standin_board": BOARD,
+        "tensorrt": "import standin_board",
+        "pycuda": "import standin_board",
+    }.items():
+        (tmp_path / f"{name}.py").write_text(text)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{Path(__file__).parents[2]}")
+    (tmp_path / "jetson.toml").write_text('extends = "local"\nruntime = "tensorrt"\n')
+    return ["--device", "./jetson.toml"]
+
+
+def test_every_build_is_an_engine_of_its_own_and_is_measured(command, tensorrt_device, tmp_path):
+    code, out, err = command("small.onnx", "--builds", "2", "--json", *tensorrt_device)
+    assert code == 0, err
+    facts = json.loads(out)
+    assert len(facts["builds"]) == 2
+    assert all(build["build_s"] > 0 for build in facts["builds"])
+    ratios = [build["latency_ratio"] for build in facts["builds"]]
+    assert facts["build_spread"] == pytest.approx(max(ratios) / min(ratios) - 1)
+    assert len(list((tmp_path / "cache" / "scbp" / "agent" / "engines").glob("*.engine"))) == 2
+
+
+def test_what_is_never_built_does_not_vary_by_it(command):
+    code, out, err = command("small.onnx", "--builds", "2")
+    assert (code, out) == (2, "")
+    assert "onnxruntime loads a model as it is" in err
