@@ -57,7 +57,7 @@ def files_of(
     carver = carver or Carver(build_seed(spec, random_seed=0), spec, {})
     structure = structure_onnx(carver.carve(candidate).module, spec.input_shape, **VERSIONS)
     noise = np.random.default_rng(0).normal(size=(2, *spec.input_shape)).astype(np.float32)
-    return {own: make_variant(structure, own, "tensorrt", f"{version}-rtx", noise).onnx for own in PRECISIONS}
+    return {own: make_variant(structure, own, "tensorrt-rtx", version, noise).onnx for own in PRECISIONS}
 
 
 def rejections(trt: ModuleType, written: bytes, generations: Sequence[str] = GENERATIONS) -> Mapping[str, str]:

@@ -85,12 +85,11 @@ _DIALECTS: Mapping[str, tuple[tuple[tuple[int, ...], _Dialect], ...]] = {
     "onnxruntime": (((), _Dialect(dict.fromkeys(Precision, ""))),),
     # NVIDIA recommends strong typing from 10.12 on, where it deprecates the flags.
     "tensorrt": (((10, 12), _BY_TYPES), ((), _BY_FLAGS)),
+    "tensorrt-rtx": (((), _BY_TYPES),),
     # A word at every version: its own files are float32.
     "ncnn": (((), _Dialect({FP32: "fp32", FP16: "fp16"}, typed=False)),),
 }
 _ANY_OTHER = (((), _Dialect({FP32: ""})),)
-# What the agent puts behind the version of TensorRT-RTX, which never had the flags.
-_RTX = "-rtx"
 
 
 @dataclass(frozen=True)
@@ -136,7 +135,7 @@ def make_variant(
         exported: the network in float32.
         precision: which.
         runtime: that will run it.
-        version: of the runtime, as the device says; that of TensorRT-RTX ends in ``-rtx``.
+        version: of the runtime, as the device says.
         calibration: images that the ranges of eight bits are taken from, float32 (n, channels, height, width).
         judging: validation images and what judges the outputs for them: then layers stay in float where that wins back
             accuracy. None where the weights are filler, and only the latency is wanted.
@@ -161,8 +160,6 @@ def make_variant(
 
 
 def _dialect(runtime: str, version: str) -> _Dialect:
-    if runtime == "tensorrt" and version.endswith(_RTX):
-        return _BY_TYPES
     numbers = tuple(int(part) for part in re.findall(r"\d+", version)[:2])
     return next(own for since, own in _DIALECTS.get(runtime, _ANY_OTHER) if numbers >= since)
 

@@ -144,7 +144,7 @@ def test_fp16_keeps_its_input_and_output_in_float32(exported: bytes) -> None:
         ("tensorrt", "10.3.0", False),
         ("tensorrt", "10.12.0.36", True),
         ("tensorrt", "11.0.0", True),
-        ("tensorrt", "1.7.1.116-rtx", True),
+        ("tensorrt-rtx", "1.7.1.116", True),
         ("onnxruntime", "1.10.0", True),
         ("ncnn", "1.0.20261020", False),
     ],

@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
-from rtx_networks import GENERATIONS, PRECISIONS, demo_candidates, files_of, rejections, space_of, uniform_candidate
+from rtx_networks import (
+    GENERATIONS,
+    PRECISIONS,
+    VERSIONS,
+    demo_candidates,
+    files_of,
+    rejections,
+    space_of,
+    uniform_candidate,
+)
 
+from scbp_agent import wire
+from scbp_agent.runtimes import base
 from scbp_host.domain.precision import Precision
-from scbp_host.space.seeds import seed_spec
+from scbp_host.export.precision import make_variant
+from scbp_host.export.structure import structure_onnx
+from scbp_host.space.seeds import build_seed, seed_spec
+from scbp_host.space.slices import Carver
 
 NOTHING: dict[Precision, dict[str, str]] = {own: {} for own in PRECISIONS}
 RESNET18 = seed_spec("resnet18", 10, (3, 32, 32))
@@ -38,6 +54,24 @@ def test_other_families_build(rtx: ModuleType, factory: str) -> None:
     spec = seed_spec(factory, 10, (3, 64, 64))
     files = files_of(spec, uniform_candidate(space_of(spec), 0.5), rtx.__version__)
     assert {own: rejections(rtx, files[own], ("SM86",)) for own in PRECISIONS} == NOTHING
+
+
+def test_the_agent_builds_what_the_host_exports_with_the_settings_that_go_with_it(
+    rtx: ModuleType, tmp_path: Path
+) -> None:
+    spec = RESNET18
+    carver = Carver(build_seed(spec, random_seed=0), spec, {})
+    structure = structure_onnx(
+        carver.carve(uniform_candidate(space_of(spec), 0.25)).module, spec.input_shape, **VERSIONS
+    )
+    for precision in PRECISIONS:
+        noise = np.zeros((1, *spec.input_shape), np.float32)
+        variant = make_variant(structure, precision, "tensorrt-rtx", rtx.__version__, noise)
+        path = tmp_path / f"{precision}.onnx"
+        path.write_bytes(variant.onnx)
+        options = wire.RuntimeOptions("tensorrt-rtx", 1, {"compute_capability": "SM86", **variant.settings})
+        built = base.prepare("onnx", {"model": str(path)}, options, str(tmp_path / "engines"))
+        assert Path(built.paths["engine"]).stat().st_size > 10_000
 
 
 def test_what_the_builder_rejects_is_seen(rtx: ModuleType) -> None:
