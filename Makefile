@@ -27,6 +27,7 @@ bench: $(STAMP)
 	$(BIN)/python tests/bench/latency_model.py .bench/*/scbp.sqlite --json docs/bench/latency_model.json
 	$(BIN)/python tests/bench/space_scale.py --json docs/bench/space_scale.json
 	$(BIN)/python tests/bench/repeatability.py --json docs/bench/repeatability.json
+	$(BIN)/python tests/bench/agent_overhead.py --json docs/bench/agent_overhead.json
 
 # Debian splits ensurepip off into python3-venv: installed by root, named to everybody else.
 $(STAMP): pyproject.toml
