@@ -43,7 +43,7 @@ from scbp_host.stages.records import Standing, variant_id
 from scbp_host.stages.reference import Reference
 from scbp_host.stages.round import TrainingRound
 from scbp_host.stages.seed import trained_seed
-from scbp_host.stages.space import acknowledge_space, make_pool, make_space, seed_candidate
+from scbp_host.stages.space import acknowledge_space, make_pool, make_space, roofline_of, seed_candidate
 from scbp_host.stages.stopping import Stopping
 from scbp_host.stages.structures import StructureBench
 from scbp_host.stages.summary import budgets_of, summarise
@@ -163,7 +163,8 @@ class _Loop:
             foresight.prepare()
         created_at = self._store.run(self._context.ledger.run_id).created_at
         experience = precedents(self._store, created_at, len(self._space.superblocks))
-        proposals = Proposals(self._context, self._space, self._pool, foresight, self._standing, experience)
+        work = roofline_of(self._context.profile, self._space)
+        proposals = Proposals(self._context, self._space, self._pool, foresight, self._standing, experience, work)
         number = 1
         while count := self._stopping.allowed(number):
             self._round(number, count, trainings, proposals)

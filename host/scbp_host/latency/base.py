@@ -128,6 +128,12 @@ def students_reach(freedom: float, confidence: float = CONFIDENCE) -> float:
     return float(stats.t.ppf((1.0 + confidence) / 2.0, freedom))
 
 
+def together(*parts: Features | None) -> Features:
+    """Return the columns of all parts that there are, side by side."""
+    present = [own for own in parts if own is not None]
+    return lambda widths: np.concatenate([own(widths) for own in present], axis=1)
+
+
 def check_measurements(widths: Array, values: Array) -> None:
     """Raise ValueError unless there are at least two measurements, all above zero, one for each row of ``widths``."""
     if len(values) < 2 or len(values) != len(widths) or not np.all(values > 0):

@@ -3,7 +3,8 @@
 It is a sum of components with a variance each, which measurements decide:
 
 - **level**: the same for all.
-- **trend**: what the additive model is made of, w_k, w_k^2 and w_k * w_(k-1), and whatever features are given.
+- **trend**: what the additive model is made of, w_k, w_k^2 and w_k * w_(k-1).
+- **features**: whatever is given beside the widths, such as a roofline.
 - **bend**: any smooth function of neighbours (w_(k-1), w_k), in proportion to their work.
 - **own step**: a table over each superblock's own widths.
 - **pair step**: a table over neighbours, in proportion to their work: what a runtime loses where the channels of two
@@ -21,7 +22,7 @@ from sklearn.gaussian_process.kernels import Hyperparameter, Kernel
 
 Array = NDArray[np.float64]
 
-COMPONENTS = ("level", "trend", "bend", "own step", "pair step", "whole")
+COMPONENTS = ("level", "trend", "features", "bend", "own step", "pair step", "whole")
 _BOUNDS = (1e-9, 1e4)
 # Relative widths over which a bend is one bend; half an octave of the widest.
 _BEND_LENGTH = 0.3
@@ -59,11 +60,10 @@ class StructureKernel(Kernel):  # type: ignore[misc]  # scikit-learn has no type
 
     def diag(self, X: Array) -> Array:  # noqa: N803
         """Return the diagonal of ``self(X)``."""
-        terms, work = _terms(X, self.superblocks), _work(X[:, : self.superblocks])
-        shared = np.mean(work**2, axis=1)
-        own_step = np.mean(X[:, : self.superblocks] ** 2, axis=1)
-        one = np.ones(len(X))
-        components = np.stack([one, np.sum(terms**2, axis=1), shared, own_step, shared, one])
+        widths, features = X[:, : self.superblocks], X[:, self.superblocks : -1]
+        one, shared = np.ones(len(X)), np.mean(_work(widths) ** 2, axis=1)
+        squares = [np.sum(own**2, axis=1) for own in (_terms(widths), features)]
+        components = np.stack([one, *squares, shared, np.mean(widths**2, axis=1), shared, one])
         diagonal: Array = np.asarray(self.variances) @ components / X[:, -1] ** 2
         return diagonal
 
@@ -75,7 +75,8 @@ class StructureKernel(Kernel):  # type: ignore[misc]  # scikit-learn has no type
 def _components(left: Array, right: Array, superblocks: int) -> Array:
     """Return ``(n_components, n_left, n_right)``, each about 1 between the seed and itself."""
     one, two = left[:, :superblocks], right[:, :superblocks]
-    trend = _terms(left, superblocks) @ _terms(right, superblocks).T
+    trend = _terms(one) @ _terms(two).T
+    features = left[:, superblocks:-1] @ right[:, superblocks:-1].T
     apart = (one[:, None] - two[None]) ** 2
     same = apart < _SAME**2
     # The first superblock's neighbour is the image, which always has the same width.
@@ -85,15 +86,13 @@ def _components(left: Array, right: Array, superblocks: int) -> Array:
     pair_step = np.mean(work * (pair_apart < _SAME**2), axis=2)
     own_step = np.mean(one[:, None] * two[None] * same, axis=2)
     whole = np.exp(-apart.mean(axis=2) / (2 * _WHOLE_LENGTH**2))
-    return np.stack([np.ones_like(trend), trend, bend, own_step, pair_step, whole]) / np.outer(
+    return np.stack([np.ones_like(trend), trend, features, bend, own_step, pair_step, whole]) / np.outer(
         left[:, -1], right[:, -1]
     )
 
 
-def _terms(rows: Array, superblocks: int) -> Array:
-    widths, features = rows[:, :superblocks], rows[:, superblocks:-1]
-    columns = [widths, widths**2, widths[:, 1:] * widths[:, :-1], features]
-    terms = np.concatenate(columns, axis=1)
+def _terms(widths: Array) -> Array:
+    terms = np.concatenate([widths, widths**2, widths[:, 1:] * widths[:, :-1]], axis=1)
     scaled: Array = terms / np.sqrt(terms.shape[1])
     return scaled
 

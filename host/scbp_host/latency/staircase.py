@@ -41,7 +41,7 @@ Array = NDArray[np.float64]
 
 # What is expected of the variances before anything is measured, relative to the largest value's square: the trend
 # explains nearly all, steps some percent, noise two percent. Each may well be e^2 times more or less.
-_EXPECTED = np.log([1.0, 1.0, 3e-3, 3e-3, 3e-3, 1e-3, 4e-4])
+_EXPECTED = np.log([1.0, 1.0, 1.0, 3e-3, 3e-3, 3e-3, 1e-3, 4e-4])
 _DEVIATION = 2.0
 _NOISE_BOUNDS = (1e-6, 1.0)
 # Added to the diagonal for the solver's sake; scikit-learn's own default.

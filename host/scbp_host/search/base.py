@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from scbp_host.domain.candidate import Candidate
 from scbp_host.domain.measurement import Interval
-from scbp_host.latency.base import LeaveOneOut
+from scbp_host.latency.base import Features, LeaveOneOut
 from scbp_host.latency.transfer import Experience
 from scbp_host.search.accuracy import AccuracyPrior
 
@@ -89,6 +89,7 @@ class Problem:
         seed_val_top1: the seed's validation accuracy.
         random_seed: decides everything that is drawn.
         experience: what earlier runs measured, maybe on other devices or of other seeds.
+        work: what latency follows beside the widths, such as a roofline; None adds nothing.
     """
 
     pool: Sequence[Candidate]
@@ -98,6 +99,7 @@ class Problem:
     seed_val_top1: float
     random_seed: int
     experience: Experience = field(default_factory=Experience)
+    work: Features | None = None
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from scipy import stats
 
 from scbp_host.domain.measurement import Interval
 from scbp_host.latency.additive import AdditiveModel, size_features
-from scbp_host.latency.base import LeaveOneOut
+from scbp_host.latency.base import LeaveOneOut, together
 from scbp_host.latency.models import best_model
 from scbp_host.latency.pairing import PairedLatencies, fit_paired
 from scbp_host.latency.transfer import Source
@@ -75,7 +75,7 @@ def forecast(pool: KnownPool, problem: Problem) -> Forecast | None:
         np.asarray([known(own.latency_p10_ns) for own in seen]),
         np.asarray([known(own.reference_p10_ns) for own in seen]),
     )
-    features = size_features(sizes, float(onnx_bytes.max()))
+    features = together(size_features(sizes, float(onnx_bytes.max())), problem.work)
     model, weight = fit_paired(widths[measured], paired, features, experience.latency)
     latency = model.predict(widths, CONFIDENCE).intervals()
     for row, own in zip(measured, seen, strict=True):

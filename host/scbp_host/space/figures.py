@@ -74,6 +74,44 @@ class CostTable:
         sizes = np.multiply.reduceat(sides, self._starts)
         return Cost(int(sizes.sum()), int(sizes @ self._uses) + self._constant_macs)
 
+    def work(self, widths: Array) -> tuple[Array, Array]:
+        """Return multiply-accumulates and numbers moved of every parameter; see :class:`LayerWork`.
+
+        Args:
+            widths: ``(n, n_groups)``.
+        """
+        sides = self._sides + (widths - self._full) @ self._slopes.T
+        sizes = np.multiply.reduceat(sides, self._starts, axis=1)
+        # The first side of a weight is its outputs; each is written and read once at every place.
+        return sizes * self._uses, sizes + 2.0 * self._uses * sides[:, self._starts]
+
+
+class LayerWork:
+    """What every layer of a seed's derived networks has to do, as a function of relative superblock widths.
+
+    Args:
+        table: of the seed.
+        superblocks: whose groups are the table's, in its order.
+    """
+
+    def __init__(self, table: CostTable, superblocks: Sequence[Superblock]) -> None:
+        self._table = table
+        groups = [(column, group) for column, block in enumerate(superblocks) for group in block.groups]
+        self._expand = np.zeros((len(superblocks), len(groups)))
+        for row, (column, group) in enumerate(groups):
+            self._expand[column, row] = group.channels
+
+    def of(self, widths: Array) -> tuple[Array, Array]:
+        """Return multiply-accumulates and numbers moved, each ``(n, n_parameters)``.
+
+        A layer reads its weights and writes its outputs, which the next one reads. Widths are not snapped to channel
+        steps: between them, the figures are those of networks with broken channels.
+
+        Args:
+            widths: ``(n, n_superblocks)`` channels kept / the seed's channels.
+        """
+        return self._table.work(widths @ self._expand)
+
 
 def _axes(module: nn.Module) -> Iterator[tuple[Axis, int]]:
     """Yield every axis of every parameter with its length; a scalar has one of length 1."""

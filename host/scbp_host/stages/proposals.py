@@ -11,6 +11,7 @@ import numpy as np
 from scbp_host.config import RunConfig
 from scbp_host.domain.candidate import Candidate
 from scbp_host.domain.outcome import Failure
+from scbp_host.latency.base import Features
 from scbp_host.latency.transfer import Experience
 from scbp_host.search.base import Limits, Problem, Proposal, Purpose, Strategy
 from scbp_host.search.one_shot import relative_widths
@@ -39,6 +40,7 @@ class Proposals:
         foresight: guesses their accuracies.
         standing: returns what is known by now.
         experience: what earlier runs measured.
+        work: what latency follows beside the widths.
     """
 
     def __init__(
@@ -49,12 +51,14 @@ class Proposals:
         foresight: Foresight,
         standing: Callable[[], Standing],
         experience: Experience | None = None,
+        work: Features | None = None,
     ) -> None:
         self._run = run
         self._pool = pool
         self._foresight = foresight
         self._standing = standing
         self._experience = experience
+        self._work = work
         superblocks = [{group.name: group.channels for group in block.groups} for block in space.superblocks]
         self._widths = relative_widths(pool, superblocks)
 
@@ -110,7 +114,14 @@ class Proposals:
         seed_top1 = standing.seed.val_top1 or 0.0
         limits = _limits(config, standing)
         problem = Problem(
-            self._pool, self._widths, prior, limits, seed_top1, config.random_seed, self._experience or Experience()
+            self._pool,
+            self._widths,
+            prior,
+            limits,
+            seed_top1,
+            config.random_seed,
+            self._experience or Experience(),
+            self._work,
         )
         strategy = make_strategy(config.strategy, problem)
         strategy.observe([standing.observation(known) for known in standing.candidates])

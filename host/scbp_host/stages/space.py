@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from scbp_host.domain.candidate import Candidate, SeedSpec, Superblock
+from scbp_host.domain.device import DeviceProfile
 from scbp_host.errors import UsageError
-from scbp_host.space.figures import structure_figures
+from scbp_host.latency.base import Features
+from scbp_host.latency.roofline import roofline
+from scbp_host.space.figures import CostTable, LayerWork, structure_figures
 from scbp_host.space.ratio_sets.expression import Figure, parse_ratio_set
 from scbp_host.space.ratios import SearchSpace
 from scbp_host.stages.ledger import Ledger, Payload
@@ -39,6 +42,14 @@ def make_space(
         return SearchSpace.uniform(spec, superblocks, ratios, channel_step)
     figures = {**structure_figures(spec, superblocks, channel_step), **(learned or {})}
     return SearchSpace(spec, superblocks, parse_ratio_set(ratios, len(superblocks), figures), channel_step)
+
+
+def roofline_of(profile: DeviceProfile, space: SearchSpace) -> Features:
+    """Return what the device's peaks make of each network of the space, as far as the profile names them."""
+    groups = [group for block in space.superblocks for group in block.groups]
+    work = LayerWork(CostTable(space.seed, groups), space.superblocks)
+    precision = str(profile.runtime_settings.get("precision", "fp32"))
+    return roofline(work, len(space.superblocks), profile.hardware, precision)
 
 
 def acknowledge_space(ledger: Ledger, space: SearchSpace, pool: Sequence[Candidate], random_seed: int) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from scbp_host.space.cost import Cost, cost
 from scbp_host.space.derive import derive
-from scbp_host.space.figures import structure_figures
+from scbp_host.space.figures import CostTable, LayerWork, structure_figures
 from scbp_host.space.ratios import SearchSpace
 from scbp_host.space.seeds import seed_spec
 from scbp_host.space.superblocks import bin_by_stage
@@ -70,3 +71,17 @@ def test_figures_are_those_of_the_network(model: str, side: int) -> None:
     for candidate in [own.candidate((1.0,) * len(own.superblocks)), *own.sample(1, 0)]:
         counted = cost(derive(candidate), own.seed.input_shape)
         assert Cost(int(table["params"](candidate.ratios)), int(table["macs"](candidate.ratios))) == counted
+
+
+def test_work_of_layers_follows_the_superblocks_widths() -> None:
+    own = space("resnet18", 32)
+    groups = [group for block in own.superblocks for group in block.groups]
+    table = CostTable(own.seed, groups)
+    blocks = len(own.superblocks)
+    macs, numbers = LayerWork(table, own.superblocks).of(np.asarray([[1.0] * blocks, [0.5] * blocks]))
+    assert macs[0].sum() == table.cost([group.channels for group in groups]).macs
+    assert macs[1].sum() == table.cost([group.channels // 2 for group in groups]).macs
+    # All weights are read, and all outputs come on top.
+    assert (numbers.sum(axis=1) > [table.cost([g.channels // n for g in groups]).params for n in (1, 2)]).all()
+    first = macs[:, 0]
+    assert first[1] == first[0] / 2, "the image has three channels, whatever is cut"
