@@ -53,7 +53,7 @@ def _table(summary: Summary) -> Table:
     # 80 columns are what a terminal surely has: p99 and the rest stand in the report.
     table = Table(title=title, title_justify="left", box=box.SIMPLE, padding=(0, 1, 0, 0))
     milliseconds = "p50 emulated ms" if summary.device.emulated else "p50 ms"
-    for name in ("", "ratios", milliseconds, "x seed", "RAM MB", "ONNX MB", "val %", "test %"):
+    for name in ("", "ratios", milliseconds, "x seed", "RAM MB", "ONNX MB", "val %", "test %", "front"):
         table.add_column(name, justify="left" if name in ("", "ratios") else "right", no_wrap=True)
     finished = [record for record in summary.candidates if record.status == "trained"]
     others = [record for record in summary.candidates if record.status != "trained"]
@@ -76,6 +76,7 @@ def _row(summary: Summary, record: CandidateRecord) -> list[str]:
         low, high = record.latency_ratio_ci95
         ratio = f"{record.latency_ratio:.3f} ±{(high - low) / 2:.3f}"
     marks = {"seed": record.id == summary.seed.id, "best": summary.best is not None and record.id == summary.best.id}
+    marks["tied"] = record.tied_with_best
     mark = next((name for name, is_it in marks.items() if is_it), "front" if record.on_front else "")
     cells = [
         mark,
@@ -86,6 +87,7 @@ def _row(summary: Summary, record: CandidateRecord) -> list[str]:
         _number(record.onnx_bytes and record.onnx_bytes / 1e6, "{:.2f}"),
         _number(record.val_top1 and 100 * record.val_top1, "{:.2f}"),
         _number(record.test_top1 and 100 * record.test_top1, "{:.2f}"),
+        _number(None if record.chances is None else record.chances.on_front, "{:.0%}"),
     ]
     return [f"[bold green]{cell}[/]" for cell in cells] if mark == "best" else cells
 

@@ -17,12 +17,14 @@ class Objectives:
         latency_ms: p50 with its interval; less is better, as all below.
         memory_mb: peak memory.
         onnx_bytes: size of the file.
+        top1_std: standard deviation of ``top1``; 0 where it is not known.
     """
 
     top1: float
     latency_ms: Interval
     memory_mb: float
     onnx_bytes: int
+    top1_std: float = 0.0
 
 
 def dominates(first: Objectives, second: Objectives) -> bool:

@@ -47,6 +47,7 @@ millijoules = _or_dash(lambda value: f"{three_digits(value)} mJ")
 size_bytes = _or_dash(_bytes)
 count = _or_dash(_count)
 percent = _or_dash(lambda fraction: f"{100 * fraction:.1f} %")
+chance = _or_dash(lambda fraction: f"{100 * fraction:.0f} %")
 ratio = _or_dash(lambda value: f"{value:.3f}×")
 duration = _or_dash(_duration)
 drop = _or_dash(lambda fraction: f"{100 * fraction:.1f} points")
@@ -91,6 +92,7 @@ FILTERS: dict[str, Callable[..., str]] = {
     "size_bytes": size_bytes,
     "count": count,
     "percent": percent,
+    "chance": chance,
     "ratio": ratio,
     "duration": duration,
     "drop": drop,

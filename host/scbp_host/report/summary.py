@@ -82,6 +82,15 @@ class EnergyRecord(_Record):
         )
 
 
+class ChancesRecord(_Record):
+    """How sure the ranking is of one candidate: probabilities, None where there is no such budget."""
+
+    on_front: float
+    latency: float | None = None
+    memory: float | None = None
+    accuracy: float | None = None
+
+
 class CandidateRecord(_Record):
     """The seed or one structure, in one precision, with everything that was measured on it."""
 
@@ -113,6 +122,8 @@ class CandidateRecord(_Record):
     rung_val_top1: float | None = None
     on_front: bool = False
     meets_budgets: bool | None = None
+    chances: ChancesRecord | None = None
+    tied_with_best: bool = False
     failure: FailureRecord | None = None
     warnings: tuple[str, ...] = ()
 

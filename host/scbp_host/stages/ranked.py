@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from scbp_host.ranking.budgets import Budgets, Verdict, choose_best, misses
+from scbp_host.ranking.chances import Chances, chances, tied
 from scbp_host.ranking.pareto import pareto_front
 from scbp_host.stages.records import Known, Standing
 
@@ -18,12 +19,16 @@ class Ranking:
         reason: why, or the nearest miss.
         on_front: ids, the seed's among them where it is.
         meets: id -> whether every budget is met, for the trained.
+        chances: id -> how sure that is, for the seed and the trained.
+        tied: ids of those that nothing measured tells apart from the best.
     """
 
     best: Known | None
     reason: str
     on_front: frozenset[str]
     meets: dict[str, bool]
+    chances: dict[str, Chances] = field(default_factory=dict)
+    tied: frozenset[str] = frozenset()
 
 
 def rank(standing: Standing, budgets: Budgets) -> Ranking:
@@ -37,11 +42,14 @@ def rank(standing: Standing, budgets: Budgets) -> Ranking:
     verdict = choose_best(points, seed.top1, budgets) if points else Verdict(None, _nothing_trained(standing, budgets))
     front = pareto_front([seed, *points])
     everyone = [standing.seed, *(known for known, _ in contenders)]
+    best = None if verdict.best is None else points[verdict.best]
     return Ranking(
         None if verdict.best is None else contenders[verdict.best][0],
         verdict.reason,
         frozenset(own.id for own, on_front in zip(everyone, front, strict=True) if on_front),
         {known.id: not misses(point, seed.top1, budgets) for known, point in contenders},
+        {own.id: chance for own, chance in zip(everyone, chances(seed, points, budgets), strict=True)},
+        frozenset(own.id for own, point in contenders if best and point is not best and tied(best, point)),
     )
 
 

@@ -12,6 +12,7 @@ from scbp_host.domain.measurement import Interval, Measurement
 from scbp_host.domain.outcome import Failure
 from scbp_host.domain.precision import Precision
 from scbp_host.measuring.paired import pooled_ratio, quantile_ns
+from scbp_host.ranking.chances import binomial_std
 from scbp_host.ranking.pareto import Objectives
 from scbp_host.search.base import Observation
 from scbp_host.stages.ledger import Payload
@@ -144,6 +145,7 @@ class Standing:
         reference_p50_ns: the reference's p50 over its samples in every measurement that counts; every latency is a
             ratio times this.
         seed_ratio: the seed's latency / the reference's, from all measurements of the seed.
+        validation_images: of which ``val_top1`` is a share; None where the metric is another one.
     """
 
     seed: Known
@@ -151,6 +153,7 @@ class Standing:
     variants: tuple[Known, ...]
     reference_p50_ns: float
     seed_ratio: Interval
+    validation_images: int | None = None
 
     @classmethod
     def of(cls, outcomes: Sequence[Outcome]) -> Standing:
@@ -185,6 +188,7 @@ class Standing:
             tuple(own for own in others if own.precision is not None),
             _reference_p50_ns(by_id.values()),
             _seed_ratio(seed, reference_id),
+            _validation_images(outcomes),
         )
 
     @property
@@ -239,17 +243,26 @@ class Standing:
 
     def objectives(self, known: Known) -> Objectives | None:
         """Return what a candidate competes on; None unless it was trained and measured to the end."""
-        return None if known.val_top1 is None else self._objectives(known, known.val_top1)
+        if known.val_top1 is None:
+            return None
+        images = self.validation_images
+        return self._objectives(known, known.val_top1, binomial_std(known.val_top1, images) if images else 0.0)
 
     def untrained(self, known: Known) -> Objectives | None:
         """Return what is known of a structure as if it were exactly as accurate as it has to be."""
         return self._objectives(known, 1.0)
 
-    def _objectives(self, known: Known, top1: float) -> Objectives | None:
+    def _objectives(self, known: Known, top1: float, top1_std: float = 0.0) -> Objectives | None:
         measurement, latency, size = known.measurement, self.latency_ms(known), known.figure("onnx_bytes")
         if measurement is None or latency is None or size is None:
             return None
-        return Objectives(top1, latency, measurement.peak_rss_bytes / MB, size)
+        return Objectives(top1, latency, measurement.peak_rss_bytes / MB, size, top1_std)
+
+
+def _validation_images(outcomes: Sequence[Outcome]) -> int | None:
+    data = next((own.payload for own in outcomes if own.stage == "data" and own.payload), None)
+    # Runs of older versions have no metric: theirs was this one.
+    return int(data["validation"]) if data is not None and data.get("metric", "top-1") == "top-1" else None
 
 
 def rung_subject(structure_id: str, epochs: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import scbp_host
@@ -134,7 +135,7 @@ class _Records:
 
     def of(self, known: Known) -> CandidateRecord:
         is_seed = known is self._standing.seed
-        measurement = known.measurement
+        measurement, chances = known.measurement, self._ranking.chances.get(known.id)
         latency, ratio = self._standing.latency_ms(known), self._standing.ratio(known)
         figures: dict[str, Any] = {}
         if measurement is not None:
@@ -166,6 +167,8 @@ class _Records:
                 "rung_val_top1": known.rung and known.rung[1],
                 "on_front": known.id in self._ranking.on_front,
                 "meets_budgets": self._ranking.meets.get(known.id),
+                "chances": None if chances is None else asdict(chances),
+                "tied_with_best": known.id in self._ranking.tied,
                 "failure": known.failure and FailureRecord.of(known.failure),
                 **figures,
             }

@@ -49,6 +49,30 @@ def test_accuracies_latencies_and_the_best_come_from_the_store_alone(finished, c
     assert Summary.from_json(summary.to_json()) == summary
 
 
+def test_it_says_how_sure_the_ranking_is(finished, candidate):
+    """The one that is 1.5 points better on 20 images ties with nobody: it is slower beyond both intervals."""
+    summary = summarise(finished.store, "r1")
+    by_ratios = {own.ratios: own for own in summary.candidates}
+    best, fast, measured = by_ratios[0.5, 1.0], by_ratios[0.5, 0.5], by_ratios[1.0, 0.5]
+    assert best.chances.on_front > 0.5
+    assert fast.chances.on_front == 1.0, "nothing is faster"
+    assert 0.0 < fast.chances.accuracy < best.chances.accuracy < 1.0
+    assert (best.chances.latency, measured.chances) == (None, None)
+    assert summary.seed.chances.accuracy == 1.0
+    assert not any(own.tied_with_best for own in summary.candidates)
+
+
+def test_what_nothing_tells_apart_from_the_best_is_tied_with_it(finished, candidate):
+    twin = candidate(0.5, 0.75)
+    finished.propose(3, "train", twin, model=LOO)
+    finished.measure(twin, 0.61)
+    finished.train(twin, 0.615, 0.985)
+    summary = summarise(finished.store, "r1")
+    tied = [own.ratios for own in summary.candidates if own.tied_with_best]
+    assert {summary.best.ratios, *tied} == {(0.5, 1.0), (0.5, 0.75)}
+    assert len(tied) == 1
+
+
 def test_rounds_count_a_structure_where_it_was_proposed_first(finished):
     assert summarise(finished.store, "r1").rounds == (
         RoundRecord(round=1, proposed=3, measured=2, trained=1, dropped=1, epochs=8),
