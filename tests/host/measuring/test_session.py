@@ -190,10 +190,17 @@ def test_all_of_it_over_ssh(write_profile: Callable[..., Path], make_onnx: MakeO
 
 
 def test_what_a_model_is_told_goes_to_that_model_alone(client: CountingClient, make_onnx: MakeOnnx) -> None:
-    outcome = make_session(client, make_onnx(8)).measure(make_onnx(16), pack=False, told={"precision": "fp16"})
-    assert isinstance(outcome, Failure)
-    assert outcome.kind is FailureKind.BAD_REQUEST, "onnxruntime has no such setting, and ignores none"
-    plan = client.plans[0]
-    assert isinstance(plan, wire.PairedPlan)
-    assert plan.options.settings == {"precision": "fp16"}
-    assert plan.reference_options.settings == {}
+    session = make_session(client, make_onnx(8))
+    assert isinstance(session.measure(make_onnx(16), pack=False, told={"graph_optimization": "basic"}), Measurement)
+    paired, solo = client.plans
+    assert isinstance(paired, wire.PairedPlan)
+    assert isinstance(solo, wire.SoloPlan)
+    assert (
+        paired.options
+        == solo.options
+        == client.options._replace(settings={**client.options.settings, "graph_optimization": "basic"})
+    )
+    assert paired.reference_options == client.options != paired.options
+    refused = session.measure(make_onnx(16), pack=False, told={"colour": 1})
+    assert isinstance(refused, Failure)
+    assert refused.kind is FailureKind.BAD_REQUEST
