@@ -1,10 +1,10 @@
-# make demo | make test | make check | make bench
+# make demo | make test | make test-arm64 | make check | make bench
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check bench sshd clean
+.PHONY: demo test test-arm64 check bench sshd clean
 
 demo: $(STAMP)
 	$(BIN)/scbp-host run --device local
@@ -12,6 +12,16 @@ demo: $(STAMP)
 # A process per core, and no more than four: each holds its own PyTorch. A file stays in one process.
 test: $(STAMP) sshd
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
+# An arm64 Debian behind a real sshd, by qemu's user mode; as root, since it makes namespaces and mounts.
+VIRTUAL_DEVICE ?= .virtual-device
+
+test-arm64: $(STAMP)
+	@[ "$$(id -u)" = 0 ] || { echo "make test-arm64 needs root: it mounts and makes namespaces" >&2; exit 1; }
+	@command -v debootstrap >/dev/null && command -v qemu-aarch64-static >/dev/null || \
+	    { apt-get update -qq && apt-get install -y -qq --no-install-recommends debootstrap qemu-user-static; }
+	PYTHON=$(BIN)/python tests/virtual_device/make_rootfs.sh $(VIRTUAL_DEVICE)
+	VIRTUAL_DEVICE=$(VIRTUAL_DEVICE) $(BIN)/python -m pytest tests/virtual_device/arm64_run.py
 
 check: $(STAMP)
 	$(BIN)/ruff check .

@@ -93,6 +93,7 @@ class _ProfileTable(_Table):
     python: _Text | None = None
     workdir: _Text | None = None
     memory_limit_mb: _Count | None = None
+    timeout_scale: _Figure = 1.0
     device_tree_model: str = ""
     compatible: list[_Text] = []
     hardware: _HardwareTable | None = None
@@ -238,6 +239,7 @@ def _to_profile(path: Path, table: _ProfileTable) -> DeviceProfile:
         workdir=table.workdir or (str(_cache_folder() / "agent") if local else ".scbp"),
         ssh=_to_address(path, table.ssh),
         source=path,
+        timeout_scale=table.timeout_scale,
         memory_limit_bytes=None if table.memory_limit_mb is None else table.memory_limit_mb * 10**6,
         device_tree_model=table.device_tree_model,
         compatible=tuple(table.compatible),

@@ -232,7 +232,8 @@ class DeviceClient:
     def _run(self, method: str, plan: Plan, read: Callable[[dict[str, Any]], T]) -> T | Failure:
         if self._reservation is None:
             self.reserve(method)
-        params, timeout_s = wire.to_wire(plan), plan.deadline_s + _MARGIN_S
+        deadline_s = plan.deadline_s * self.profile.timeout_scale
+        params, timeout_s = wire.to_wire(plan) | {"deadline_s": deadline_s}, deadline_s + _MARGIN_S
         result = self._persistently(lambda agent: agent.connection.request(method, params, timeout_s))
         return result if isinstance(result, Failure) else self._read(method, read, result)
 

@@ -92,6 +92,7 @@ class DeviceProfile:
         memory_limit_bytes: of a worker's address space, where the runtime is on the CPU; None sets no limit.
         device_tree_model: a part of the board's ``/proc/device-tree/model``; empty where that is not known.
         compatible: entries of ``/proc/device-tree/compatible`` of which one is enough to know the board.
+        timeout_scale: times every measurement's time limit; for a board that takes long to load a runtime.
         hardware: what the board is made of.
         clocks: how ``--lock-clocks`` holds them.
         reference_latency_ms: what others measured, batch 1, 224 x 224, by model and runtime; bands to compare with.
@@ -115,6 +116,7 @@ class DeviceProfile:
     compatible: tuple[str, ...] = ()
     hardware: Hardware = field(default_factory=Hardware)
     clocks: ClockSettings = ClockSettings()
+    timeout_scale: float = 1.0
     reference_latency_ms: dict[str, float] = field(default_factory=dict)
     runtime_settings: dict[str, Any] = field(default_factory=dict)
 

@@ -173,6 +173,17 @@ def test_a_board_that_is_not_the_profiles_is_warned_of(local: DeviceProfile) -> 
         assert client.warnings == ()
 
 
+def test_a_slow_board_gets_more_time(local: DeviceProfile, make_onnx: MakeOnnx) -> None:
+    hurried = 0.001
+    with open_device(local) as client, open_device(replace(local, timeout_scale=60 / hurried)) as patient:
+        plan = paired_plan(client, make_onnx())._replace(deadline_s=hurried)
+        failure = client.measure_paired(plan)
+        assert isinstance(failure, Failure)
+        assert failure.kind is FailureKind.TIMEOUT
+        client.__exit__(None, None, None)
+        assert isinstance(patient.measure_paired(plan), wire.PairedResult)
+
+
 def test_a_model_that_is_none_is_a_value(local: DeviceProfile, make_onnx: MakeOnnx) -> None:
     with open_device(local) as client:
         ref = model(client.ship(b"not an ONNX", pack=False))
