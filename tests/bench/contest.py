@@ -47,7 +47,7 @@ class Sizes:
     multipliers: tuple[float, ...] = (0.5, 0.375, 0.25)
     ratios: tuple[float, ...] = (1.0, 0.75, 0.5, 0.375, 0.25, 0.125)
     spread: int = 16
-    trainings: int = 2
+    trainings: int = 3
     seed_epochs: int = 10
     epochs: int = 3
 

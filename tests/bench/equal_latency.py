@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -48,7 +49,7 @@ from scbp_host.training.trainer import train
 
 # What the search proposes is predicted to be in time; after so many that were not, the bench gives up.
 TRIES = 12
-# One on each side of every budget is where the search for torch-pruning's ratio begins.
+# Some on each side of every budget are where the search for torch-pruning's ratio begins.
 PRUNING_RATIOS = (0.3, 0.5, 0.7, 0.9)
 SIZES = {"textures": Sizes(seed_epochs=10), "digits": Sizes(seed_epochs=6)}
 QUICK = Sizes(random_seeds=(0,), multipliers=(0.25,), spread=8, trainings=1, seed_epochs=1, epochs=1)
@@ -188,7 +189,9 @@ class Round:
         taken: list[Entrant] = []
         for _ in range(TRIES):
             for candidate in search.propose(Purpose.TRAIN, contest.sizes.trainings - len(taken)).candidates:
-                latency_ratio = contest.latency_ratio(candidate)
+                # Further sessions are for those that one does not show to be too slow.
+                hopeless = contest.observation(candidate).latency_ratio.low > budget
+                latency_ratio = math.inf if hopeless else contest.latency_ratio(candidate)
                 in_time = latency_ratio <= budget
                 search.observe([contest.observation(candidate, taken=in_time, failed=not in_time)])
                 if in_time:

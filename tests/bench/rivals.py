@@ -26,6 +26,17 @@ _PRUNE_OUTPUTS = (
 )
 
 
+class _StepKeepingPruner(torch_pruning.pruner.MagnitudePruner):
+    """Keeps at least one step of every layer's channels.
+
+    torch-pruning rounds what is kept down, and leaves a layer whole whose channels would all go: at high ratios the
+    least important layers would be the widest.
+    """
+
+    def _round_to(self, n_pruned: int, current_channels: int, round_to: int) -> int:
+        return min(super()._round_to(n_pruned, current_channels, round_to), current_channels - round_to)
+
+
 def globally_pruned(
     seed: nn.Module, spec: SeedSpec, pruning_ratio: float, channel_step: int
 ) -> tuple[nn.Module, KeptOutputs]:
@@ -36,7 +47,7 @@ def globally_pruned(
     """
     pruned = copy.deepcopy(seed).cpu().train(False)
     outputs = [own for own in pruned.modules() if isinstance(own, nn.Linear) and own.out_features == spec.num_classes]
-    pruner = torch_pruning.pruner.MagnitudePruner(
+    pruner = _StepKeepingPruner(
         pruned,
         torch.zeros(1, *spec.input_shape),
         importance=torch_pruning.importance.GroupMagnitudeImportance(p=1),
