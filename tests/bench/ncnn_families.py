@@ -42,8 +42,6 @@ FAMILIES = {
     "efficientnet_b0": 64,
     "regnet_y_400mf": 64,
     "convnext_tiny": 64,
-    "vgg11_bn": 224,
-    "alexnet": 224,
 }
 QUICK = 3
 NUM_CLASSES = 10
