@@ -163,7 +163,7 @@ class _Loop:
             foresight.prepare()
         created_at = self._store.run(self._context.ledger.run_id).created_at
         experience = precedents(self._store, created_at, len(self._space.superblocks))
-        work = roofline_of(self._context.profile, self._space)
+        work = roofline_of(self._context.profile, self._space, self._context.config.first_precision)
         proposals = Proposals(self._context, self._space, self._pool, foresight, self._standing, experience, work)
         number = 1
         while count := self._stopping.allowed(number):

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from scbp_host.domain.candidate import Candidate, SeedSpec, Superblock
 from scbp_host.domain.device import DeviceProfile
+from scbp_host.domain.precision import Precision
 from scbp_host.errors import UsageError
 from scbp_host.latency.base import Features
 from scbp_host.latency.roofline import roofline
@@ -44,12 +45,18 @@ def make_space(
     return SearchSpace(spec, superblocks, parse_ratio_set(ratios, len(superblocks), figures), channel_step)
 
 
-def roofline_of(profile: DeviceProfile, space: SearchSpace) -> Features:
-    """Return what the device's peaks make of each network of the space, as far as the profile names them."""
+def roofline_of(profile: DeviceProfile, space: SearchSpace, precision: Precision) -> Features:
+    """Return what the device's peaks make of each network of the space, as far as the profile names them.
+
+    Args:
+        profile: of the device; what it tells its runtime to compute in has the last word.
+        space: of the networks.
+        precision: of the files.
+    """
     groups = [group for block in space.superblocks for group in block.groups]
     work = LayerWork(CostTable(space.seed, groups), space.superblocks)
-    precision = str(profile.runtime_settings.get("precision", "fp32"))
-    return roofline(work, len(space.superblocks), profile.hardware, precision)
+    computed_in = str(profile.runtime_settings.get("precision", precision.value))
+    return roofline(work, len(space.superblocks), profile.hardware, computed_in)
 
 
 def acknowledge_space(ledger: Ledger, space: SearchSpace, pool: Sequence[Candidate], random_seed: int) -> None:
