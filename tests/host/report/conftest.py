@@ -7,6 +7,7 @@ import pytest
 from scbp_host.report.summary import (
     BudgetRecord,
     CandidateRecord,
+    ChancesRecord,
     DataRecord,
     DeviceRecord,
     EnergyRecord,
@@ -17,6 +18,7 @@ from scbp_host.report.summary import (
     PhaseRecord,
     ReferenceRecord,
     RoundRecord,
+    StopRecord,
     StructureBytes,
     Summary,
     SuperblockRecord,
@@ -76,6 +78,7 @@ def structure(number, ratios):
         test_top1=0.9796 if ratios == BEST else None,
         on_front=ratios in ON_FRONT,
         meets_budgets=None if val_top1 is None else ratio * SEED_P50_MS <= 1.2 and val_top1 >= 0.9889 - 0.01,
+        chances=None if val_top1 is None else ChancesRecord(on_front=0.9, latency=0.8, accuracy=0.7),
         warnings=("p99 is 31 % above p50: another process was busy; stop it and measure again",) if number == 9 else (),
     )
 
@@ -199,6 +202,7 @@ def sample():
             RoundRecord(round=1, proposed=32, measured=31, trained=4, dropped=212),
             RoundRecord(round=2, proposed=4, measured=4, trained=2, dropped=216),
         ),
+        stopped=StopRecord(reason="rounds", text="2 of 2 rounds are done"),
         bytes_shipped=42_317_900,
         structure_bytes=StructureBytes(largest=16_612, model_bytes=SEED_BYTES),
         stage_seconds={

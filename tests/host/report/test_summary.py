@@ -24,6 +24,7 @@ PLACES = {
     "Candidate": records,
     "Energy": lambda data: [record["energy"] for record in records(data) if record["energy"]],
     "Phase": lambda data: [phase for record in records(data) for phase in record["phases"]],
+    "Chances": lambda data: [record["chances"] for record in records(data) if record["chances"]],
     "Failure": lambda data: [record["failure"] for record in data["candidates"] if record["failure"]],
     "Device": lambda data: [data["device"]],
     "Clocks": lambda data: [data["device"]["clocks"]],
@@ -36,6 +37,7 @@ PLACES = {
     "Budgets": lambda data: [data["budgets"]],
     "LatencyModel": lambda data: [data["latency_model"]],
     "Round": lambda data: data["rounds"],
+    "Stop": lambda data: [data["stopped"]],
     "StructureBytes": lambda data: [data["structure_bytes"]],
 }
 
