@@ -172,7 +172,7 @@ def test_unknown_runtime_is_told_before_anything_is_unpacked(agent):
     plan = {"model": model, "inputs": None, "runs": 1, "deadline_s": DEADLINE_S}
     error = agent.error(wire.MEASURE_SOLO, options={"runtime": "onxruntime", "threads": 1, "settings": {}}, **plan)
     assert error["kind"] == wire.CAPABILITY_MISSING
-    assert "'onxruntime'; known: onnxruntime, tensorrt, tensorrt-rtx" in error["message"]
+    assert "'onxruntime'; known: ncnn, onnxruntime, tensorrt, tensorrt-rtx" in error["message"]
 
 
 @pytest.mark.parametrize("method", [wire.MEASURE_SOLO, wire.MEASURE_LAYERS])

@@ -8,8 +8,9 @@ from scbp_host import pipeline
 from scbp_host.config import RunConfig
 from scbp_host.events import ignore
 from scbp_host.measuring.session import MeasureSettings
-from scbp_host.search.accuracy import AccuracyPrior
+from scbp_host.search.base import Problem
 from scbp_host.search.one_shot import OneShotSearch
+from scbp_host.search.strategies import STRATEGIES
 from scbp_host.store import Outcome, Store
 
 
@@ -33,11 +34,11 @@ def test_the_search_goes_by_the_estimates(
     guesses: list[list[float]] = []
 
     class Watched(OneShotSearch):
-        def __init__(self, pool, widths, prior: AccuracyPrior, *others) -> None:
-            guesses.append(prior.guess.tolist())
-            super().__init__(pool, widths, prior, *others)
+        def __init__(self, problem: Problem) -> None:
+            guesses.append(problem.prior.guess.tolist())
+            super().__init__(problem)
 
-    monkeypatch.setattr(pipeline, "OneShotSearch", Watched)
+    monkeypatch.setitem(STRATEGIES, "one_shot", Watched)
     summary = pipeline.run(config, ignore, settings=quick).summary
 
     estimates = estimates_of(config)

@@ -11,7 +11,6 @@ from markupsafe import Markup
 from scbp_host.report import figures
 from scbp_host.report.files import write_atomically
 from scbp_host.report.headline import cards, searched, verdict
-from scbp_host.report.plots import pareto_svg, ratio_svg
 from scbp_host.report.summary import CandidateRecord, Summary
 
 
@@ -22,6 +21,8 @@ def write_html(summary: Summary, path: Path) -> None:
 
 def render_html(summary: Summary) -> str:
     """Return the page; the same summary gives the same bytes."""
+    from scbp_host.report.plots import pareto_svg, ratio_svg  # matplotlib is slow to import
+
     environment = Environment(
         loader=PackageLoader("scbp_host.report"),
         autoescape=True,

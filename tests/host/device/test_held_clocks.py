@@ -22,7 +22,9 @@ from scbp_host.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE
 from scbp_host.profiles import load_profile
 
 PATIENCE_S = 60.0
-PROGRAM = [sys.executable, "-c", "import sys; from scbp_host.cli.main import main; main(sys.argv[1:])"]
+# Ctrl-C counts here too where a shell has started the tests in the background, which makes processes ignore it.
+HEEDING = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+PROGRAM = [sys.executable, "-c", HEEDING + "from scbp_host.cli.main import main; main(sys.argv[1:])"]
 
 
 @pytest.fixture

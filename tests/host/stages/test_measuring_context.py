@@ -12,6 +12,7 @@ import pytest
 from scbp_agent import wire
 from scbp_host.config import RunConfig
 from scbp_host.domain.outcome import Failure, FailureKind
+from scbp_host.export.precision import Variant
 from scbp_host.measuring.session import MeasureSettings
 from scbp_host.profiles import load_profile
 from scbp_host.stages.context import RunContext
@@ -48,7 +49,7 @@ def test_the_rate_and_the_memory_limit_are_in_the_plans(
     config = RunConfig.model_validate({"rate": rate})
     profile = replace(load_profile("local"), memory_limit_bytes=limit_bytes)
     parts: list[Any] = [config, profile, client, nobody, None, None, None, MeasureSettings(), print]
-    assert RunContext(*parts).measuring(b"reference", filler=False).measure(b"model", pack=False) == STOP
+    assert RunContext(*parts).measuring(Variant(b"reference"), filler=False).measure(b"model", pack=False) == STOP
     assert (client.plan.period_ns, client.plan.memory_limit_bytes) == (period_ns, limit_bytes)
     assert client.plan.warmup_limit_ns == 500_000_000
     assert client.build_plan.memory_limit_bytes == limit_bytes
