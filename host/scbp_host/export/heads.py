@@ -14,12 +14,21 @@ _FOUR_DIMENSIONS = np.array([1, -1, 1, 1], np.int64)
 
 
 def heads_as_convolutions(written: bytes) -> bytes:
-    """Return the ONNX file ``written`` with every Gemm over stored weights, of a batch of 1, as a 1 x 1 Conv."""
+    """Return the ONNX file ``written``, of a batch of 1, with its products with stored weights as 1 x 1 Convs.
+
+    These are torch's Linear over vectors (Gemm), and over the last axis of feature maps (MatMul), as in ConvNeXt.
+    """
     model = onnx.load_model_from_string(written)
     stored = {tensor.name: tensor for tensor in model.graph.initializer}
+    ranks = _ranks(model)
     nodes: list[onnx.NodeProto] = []
     for node in model.graph.node:
-        nodes += _as_convolution(node, model.graph, stored) if _is_linear(node, stored) else [node]
+        if _is_linear(node, stored):
+            nodes += _as_convolution(node, model.graph, stored)
+        elif node.op_type == "MatMul" and node.input[1] in stored and ranks.get(node.input[0]) == 4:
+            nodes += _over_the_last_axis(node, model.graph, stored)
+        else:
+            nodes.append(node)
     del model.graph.node[:]
     model.graph.node.extend(nodes)
     _drop_unread(model.graph)
@@ -49,6 +58,25 @@ def _as_convolution(
         helper.make_node("Conv", [wide, filters, *bias], [narrow], node.name, kernel_shape=[1, 1]),
         helper.make_node("Flatten", [narrow], [node.output[0]], f"{node.name}_flat"),
     ]
+
+
+def _over_the_last_axis(
+    node: onnx.NodeProto, graph: onnx.GraphProto, stored: dict[str, onnx.TensorProto]
+) -> list[onnx.NodeProto]:
+    first, filters, convolved = (f"{node.output[0]}_{part}" for part in ("first", "filters", "convolved"))
+    values = numpy_helper.to_array(stored[node.input[1]])
+    graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(values.T[:, :, None, None]), filters))
+    return [
+        helper.make_node("Transpose", [node.input[0]], [first], f"{node.name}_first", perm=[0, 3, 1, 2]),
+        helper.make_node("Conv", [first, filters], [convolved], node.name, kernel_shape=[1, 1]),
+        helper.make_node("Transpose", [convolved], [node.output[0]], f"{node.name}_last", perm=[0, 2, 3, 1]),
+    ]
+
+
+def _ranks(model: onnx.ModelProto) -> dict[str, int]:
+    inferred = onnx.shape_inference.infer_shapes(model).graph
+    values = (*inferred.input, *inferred.value_info)
+    return {own.name: len(own.type.tensor_type.shape.dim) for own in values if own.type.tensor_type.HasField("shape")}
 
 
 def _drop_unread(graph: onnx.GraphProto) -> None:

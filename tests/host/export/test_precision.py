@@ -191,6 +191,26 @@ def test_a_shared_or_transposed_linear_layer_stays_right() -> None:
     np.testing.assert_allclose(run_onnx(written, IMAGES), run_onnx(exported, IMAGES), atol=1e-5)
 
 
+def test_linear_layers_over_feature_maps_become_convolutions_too() -> None:
+    """ConvNeXt has them, and TensorRT-RTX has no float32 product for Turing."""
+
+    class LastAxis(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.layer = nn.Linear(3, 7)
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return self.layer(images.permute(0, 2, 3, 1)).mean((1, 2))  # type: ignore[no-any-return]
+
+    exported = export_onnx(LastAxis().eval(), SHAPE, **VERSIONS)
+    written = heads_as_convolutions(exported)
+    check_onnx(written, **VERSIONS)
+    operators = Counter(node.op_type for node in graph_of(written).node)
+    assert (operators["MatMul"], operators["Conv"]) == (0, 1)
+    np.testing.assert_allclose(run_onnx(written, IMAGES), run_onnx(exported, IMAGES), atol=1e-5)
+
+
 class Spread(Residual):
     """Its block's second layer sees one channel a million times as large as the others, and ignores it."""
 
