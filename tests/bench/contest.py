@@ -58,7 +58,7 @@ class Judge:
     Args:
         ledger: keeps the outcomes.
         own_slice: says whether there is time to measure.
-        reference: what everything is measured beside.
+        reference: writes the structure that everything is measured beside.
         images: to time with.
         workdir: the agent's folder.
         profile: of the device; None takes this machine's.
@@ -68,7 +68,7 @@ class Judge:
         self,
         ledger: Ledger,
         own_slice: Slice,
-        reference: Candidate,
+        reference: Callable[[], bytes],
         images: NDArray[np.float32],
         workdir: Path,
         profile: DeviceProfile | None = None,
@@ -86,48 +86,49 @@ class Judge:
     def __exit__(self, *_error: object) -> None:
         self._to_close.close()
 
-    def measured(self, name: str, make: Callable[[], Module], session: int = 0) -> Measurement:
-        """Return one session's measurement of what ``make`` returns."""
+    def measured(self, name: str, write: Callable[[], bytes], session: int = 0) -> Measurement:
+        """Return one session's measurement of the structure that ``write`` returns."""
 
         def compute() -> Payload | Failure:
             self._slice.begin("measure")
-            own, onnx = self._connected(), self._structure_of(name, make)
+            own, onnx = self._connected(), self._structure_of(name, write)
             # Memory and load time are measured once.
             outcome = (
-                own.pair_again(onnx, self.measured(name, make), pack=True) if session else own.measure(onnx, pack=True)
+                own.pair_again(onnx, self.measured(name, write), pack=True) if session else own.measure(onnx, pack=True)
             )
             return outcome if isinstance(outcome, Failure) else outcome.to_json()
 
         return Measurement.from_json(self._ledger.must("measure", f"{name}/{session}", compute))
 
-    def ratio(self, name: str, make: Callable[[], Module]) -> float:
+    def ratio(self, name: str, write: Callable[[], bytes]) -> float:
         """Return the latency ratio to the reference: the geometric mean over several sessions."""
-        return statistics.geometric_mean(self.measured(name, make, own).ratio.value for own in range(SESSIONS))
+        return statistics.geometric_mean(self.measured(name, write, own).ratio.value for own in range(SESSIONS))
 
     def _connected(self) -> MeasuringSession:
         if self._session is None:
             profile = self._profile
             client = self._to_close.enter_context(open_device(profile, self._workdir))
-            reference = self._structure(derive(self._reference))
             self._session = MeasuringSession(
                 client,
                 MeasureSettings(),
                 client.options,
-                reference,
+                self._reference(),
                 self._images,
                 0,
                 pack_reference=True,
             )
         return self._session
 
-    def _structure_of(self, name: str, make: Callable[[], Module]) -> bytes:
+    def _structure_of(self, name: str, write: Callable[[], bytes]) -> bytes:
         if name not in self._last:  # sessions of one structure follow each other
-            self._last = {name: self._structure(make())}
+            self._last = {name: write()}
         return self._last[name]
 
-    def _structure(self, module: Module) -> bytes:
-        profile, shape = self._profile, self._reference.seed.input_shape
-        return structure_onnx(module, shape, opset=profile.opset, ir_version=profile.ir_version)
+
+def structure_of(module: Module, input_shape: tuple[int, int, int], profile: DeviceProfile | None = None) -> bytes:
+    """Write a module's structure as a device wants it; None takes this machine."""
+    own = profile or load_profile("local")
+    return structure_onnx(module, input_shape, opset=own.opset, ir_version=own.ir_version)
 
 
 class Contest:
@@ -152,7 +153,7 @@ class Contest:
         images = self.task.validation.images[:TIMING_IMAGES]
         # Not the seed: its weights fill a cache that virtual machines share, and every ratio to it moves with that.
         self.reference = self.uniform(max(sizes.multipliers))
-        self.judge = Judge(ledger, own_slice, self.reference, images, folder / "agent")
+        self.judge = Judge(ledger, own_slice, partial(self._write, self.reference), images, folder / "agent")
 
     def uniform(self, multiplier: float) -> Candidate:
         """Return the classic width multiplier's network."""
@@ -160,7 +161,7 @@ class Contest:
 
     def latency_ratio(self, candidate: Candidate) -> float:
         """Return a candidate's judged latency ratio to the reference."""
-        return self.judge.ratio(candidate.structure_id, partial(derive, candidate))
+        return self.judge.ratio(candidate.structure_id, partial(self._write, candidate))
 
     def budgets(self) -> list[tuple[float, float]]:
         """Return each multiplier with its own latency ratio to the reference."""
@@ -168,7 +169,7 @@ class Contest:
 
     def observation(self, candidate: Candidate, *, taken: bool = False, failed: bool = False) -> Observation:
         """Return what the search learns from one session; what is taken or failed is not proposed again."""
-        own = self.judge.measured(candidate.structure_id, partial(derive, candidate))
+        own = self.judge.measured(candidate.structure_id, partial(self._write, candidate))
         candidate_p10_ns, reference_p10_ns = (
             quantile_ns(blocks, 0.1) for blocks in (own.candidate_blocks_ns, own.reference_blocks_ns)
         )
@@ -183,6 +184,9 @@ class Contest:
             reference_p10_ns,
             halved=taken,
         )
+
+    def _write(self, candidate: Candidate) -> bytes:
+        return structure_of(derive(candidate), self.sizes.input_shape)
 
     def _size_bytes(self, candidate: Candidate) -> int:
         if candidate.structure_id not in self._sizes_bytes:

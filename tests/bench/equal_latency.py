@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 from comparing import GLOBAL_L1, SCBP, UNIFORM, compare, table, winners
-from contest import Contest, Sizes
+from contest import Contest, Sizes, structure_of
 from rivals import globally_pruned, nearest_below, widths_of
 from slices import Slice, SliceOver, add_common_arguments, machine, open_ledger
 
@@ -172,8 +172,8 @@ class Round:
         name = self._pruned_name(pruning_ratio)
         return self._contest.judge.measured(name, partial(self._pruned, pruning_ratio)).ratio.value
 
-    def _pruned(self, pruning_ratio: float) -> Module:
-        return self._pruning(pruning_ratio)[0]
+    def _pruned(self, pruning_ratio: float) -> bytes:
+        return structure_of(self._pruning(pruning_ratio)[0], self._contest.spec.input_shape)
 
     def _pruned_start(self, pruning_ratio: float) -> Module:
         module, kept = self._pruning(pruning_ratio)

@@ -2,12 +2,13 @@
 
 python tests/bench/tabular.py --table tests/data/tabular/cpu1-fp32-64.json --json docs/bench/tabular.json
 
-The networks are a small ResNet's four superblocks at four ratios each. Latency is measured in two passes over the whole
+The networks are a small ResNet's four superblocks at four ratios each. Latency is measured in passes over the whole
 space, each in an order of its own: how far the second is from the first is what no predictor can be better than.
-Trainings are one epoch from inherited weights, on images of 32 px; latency is measured at the device's input size.
-`--device` names what is measured on: threads, precision and input size of this machine's ONNX Runtime; accuracies
-belong to the first. What is done is kept, and the table is written as it grows: run it again, in slices with `--only`
-and `--seconds`.
+`--layers` profiles every network's layers as well. `--prepare` writes all structures and ends: then measuring, which
+needs a core to itself, does nothing else. Trainings are one epoch from inherited weights, on images of 32 px; latency
+is measured at the device's input size. `--device` names what is measured on: threads, precision (the reference's as
+well) and input size of this machine's ONNX Runtime; accuracies belong to the first. What is done is kept, and the table
+is written as it grows: run it again, in slices with `--only` and `--seconds`.
 """
 
 from __future__ import annotations
@@ -15,30 +16,39 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from contest import TIMING_IMAGES, Judge
 from slices import Slice, SliceOver, add_common_arguments, machine, open_ledger
+from tabular_devices import (
+    CHANNEL_STEP,
+    CLASSES,
+    DEVICES,
+    MODEL,
+    Device,
+    Latencies,
+    Profiles,
+    Structures,
+    everyone,
+    name_of,
+    noise,
+    rounded,
+    space_of,
+)
 
 from scbp_host.config import RunConfig
 from scbp_host.domain.candidate import Candidate
 from scbp_host.domain.outcome import Failure
-from scbp_host.profiles import load_profile
-from scbp_host.space.derive import derive
 from scbp_host.space.figures import structure_figures
-from scbp_host.space.ratios import SearchSpace
 from scbp_host.space.seeds import Module, build_seed, seed_spec
-from scbp_host.space.superblocks import bin_by_stage
 from scbp_host.stages.artifacts import Artifacts
 from scbp_host.stages.inheritance import Inheritance
 from scbp_host.stages.ledger import Ledger, Payload
 from scbp_host.stages.recipes import candidate_recipe, seed_recipe
-from scbp_host.stages.space import reference_candidate, seed_candidate
+from scbp_host.stages.space import seed_candidate
 from scbp_host.store import Store
 from scbp_host.tasks.base import Task
 from scbp_host.tasks.datasets import load_task
@@ -46,25 +56,8 @@ from scbp_host.training.distillation import RememberingTeacher
 from scbp_host.training.inference import evaluate
 from scbp_host.training.trainer import train
 
-MODEL, DATA, CLASSES = "small_resnet:factory", "textures", 32
-CHANNEL_STEP = 8
+DATA = "textures"
 TRAINING_SHAPE = (3, 32, 32)
-PASSES = 2
-
-
-@dataclass(frozen=True)
-class Device:
-    """What of this machine is measured on."""
-
-    threads: int = 1
-    pixels: int = 64
-
-
-DEVICES = {
-    "cpu1-fp32-64": Device(),
-    "cpu2-fp32-64": Device(threads=2),
-    "cpu1-fp32-128": Device(pixels=128),
-}
 
 
 @dataclass(frozen=True)
@@ -80,63 +73,6 @@ class Sizes:
 QUICK = Sizes(ratios=(1.0, 0.25), training_seeds=(0,), seed_epochs=1)
 
 
-def space_of(sizes: Sizes, pixels: int) -> SearchSpace:
-    """Return the space at one input size."""
-    spec = seed_spec(MODEL, CLASSES, (3, pixels, pixels))
-    return SearchSpace.uniform(spec, bin_by_stage(spec), sizes.ratios, CHANNEL_STEP)
-
-
-def everyone(space: SearchSpace) -> list[Candidate]:
-    """Return every network of the space, the seed first."""
-    return [seed_candidate(space), *space.derived()]
-
-
-class Latencies:
-    """Measures every network of the space on one device.
-
-    Args:
-        ledger: keeps what is measured.
-        sizes: of the space.
-        device: what is measured on.
-        workdir: the agent's folder.
-        own_slice: says whether there is time.
-    """
-
-    def __init__(self, ledger: Ledger, sizes: Sizes, device: Device, workdir: Path, own_slice: Slice) -> None:
-        self._ledger = ledger
-        self._space = space_of(sizes, device.pixels)
-        reference = reference_candidate(self._space)
-        images = np.random.default_rng(0).normal(size=(TIMING_IMAGES, *reference.seed.input_shape)).astype(np.float32)
-        profile = replace(load_profile("local"), threads=device.threads)
-        self._judge = Judge(ledger, own_slice, reference, images, workdir, profile)
-
-    def go_on(self) -> None:
-        """Measure what is missing, pass by pass; raises SliceOver."""
-        candidates = everyone(self._space)
-        with self._judge:
-            for number in range(PASSES):
-                for row in np.random.default_rng(number).permutation(len(candidates)).tolist():
-                    own = candidates[row]
-                    self._judge.measured(_name(own), partial(derive, own), number)
-
-    def rows(self) -> dict[str, dict[str, Any]]:
-        """Return what is known by now, by name."""
-        known = self._ledger.payloads("measure")
-        return {name: row for own in everyone(self._space) if (row := _measured(known, name := _name(own)))}
-
-
-def _measured(known: Mapping[str, Payload], name: str) -> dict[str, Any]:
-    payloads = [known[own] for own in (f"{name}/{number}" for number in range(PASSES)) if own in known]
-    row: dict[str, Any] = {}
-    for suffix, payload in zip(("", "_again"), payloads, strict=False):
-        blocks = {key: payload[f"{key}_blocks_ns"] for key in ("candidate", "reference")}
-        row[f"latency_ratio{suffix}"], row[f"low{suffix}"], row[f"high{suffix}"] = _rounded(payload["ratio"])
-        for key, samples in blocks.items():
-            row[f"{key}_p10_ns{suffix}"] = round(float(np.quantile(np.concatenate(samples), 0.1)))
-        row.setdefault("peak_rss_bytes", payload["peak_rss_bytes"])
-    return row
-
-
 class Trainings:
     """Trains every network of the space.
 
@@ -149,19 +85,19 @@ class Trainings:
 
     def __init__(self, ledger: Ledger, sizes: Sizes, folder: Path, own_slice: Slice) -> None:
         self._ledger, self._sizes, self._folder, self._slice = ledger, sizes, folder, own_slice
-        self._space = space_of(sizes, TRAINING_SHAPE[1])
+        self._space = space_of(sizes.ratios, TRAINING_SHAPE[1])
 
     def go_on(self) -> None:
         """Train what is missing, seed by seed; raises SliceOver."""
         for random_seed in self._sizes.training_seeds:
             own = _OneSeed(self, random_seed)
             for candidate in self._space.derived():
-                self._ledger.must("train", f"{_name(candidate)}/{random_seed}", partial(own.trained, candidate))
+                self._ledger.must("train", f"{name_of(candidate)}/{random_seed}", partial(own.trained, candidate))
 
     def rows(self) -> dict[str, dict[str, Any]]:
         """Return the accuracies known by now, by name."""
         known = {**self._ledger.payloads("train"), **self._ledger.payloads("seed")}
-        names = (_name(own) for own in everyone(self._space))
+        names = (name_of(own) for own in everyone(self._space))
         return {name: row for name in names if (row := self._row(known, name))}
 
     def _row(self, known: Mapping[str, Payload], name: str) -> dict[str, Any]:
@@ -169,7 +105,7 @@ class Trainings:
         if None in found.values():
             return {}
         val, test = ([own[key] for own in found.values() if own] for key in ("val_top1", "test_top1"))
-        return {"top1": round(statistics.mean(test), 5), "val_top1": _rounded(val), "test_top1": _rounded(test)}
+        return {"top1": round(statistics.mean(test), 5), "val_top1": rounded(val), "test_top1": rounded(test)}
 
     # What one seed's trainings share is made when it is needed: often nothing is left to train.
 
@@ -205,7 +141,7 @@ class Trainings:
             figures = {"val_top1": result.val_top1, "test_top1": evaluate(module, self.task.held_out)}
             return {**figures, "seconds": result.seconds, "weights_sha256": artifacts.save_module(candidate, module)}
 
-        payload = self._ledger.must("seed", f"{_name(candidate)}/{random_seed}", compute)
+        payload = self._ledger.must("seed", f"{name_of(candidate)}/{random_seed}", compute)
         return artifacts.load_module(candidate.structure_id, payload["weights_sha256"])
 
 
@@ -242,25 +178,15 @@ class _OneSeed:
 
 def table(sizes: Sizes, device: Device, *known: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return the rows of everything that is known of the networks that are measured."""
-    space = space_of(sizes, device.pixels)
+    space = space_of(sizes.ratios, device.pixels)
     figures = structure_figures(space.seed, space.superblocks, CHANNEL_STEP)
     rows = []
     for own in everyone(space):
-        found = {key: value for part in known for key, value in part.get(_name(own), {}).items()}
+        found = {key: value for part in known for key, value in part.get(name_of(own), {}).items()}
         if "latency_ratio" in found:
             counts = {name: int(figures[name](own.ratios)) for name in ("params", "macs")}
             rows.append({"ratios": list(own.ratios), **counts, **found})
     return rows
-
-
-def noise(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return how far apart the two passes are: what no predictor can be better than."""
-    both = [own for own in rows if "latency_ratio_again" in own]
-    if not both:
-        return {}
-    apart = np.asarray([abs(own["latency_ratio_again"] / own["latency_ratio"] - 1.0) for own in both])
-    within = {f"within_{limit}_percent": float(np.mean(apart <= limit / 100)) for limit in (5, 10)}
-    return {"measured_twice": len(both), **within, "median_percent": round(100 * float(np.median(apart)), 3)}
 
 
 def main() -> None:
@@ -268,22 +194,38 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=DEVICES, default=next(iter(DEVICES)), help="what to measure on")
     parser.add_argument("--table", type=Path, required=True, help="where to write the rows")
+    parser.add_argument("--passes", type=int, choices=(1, 2), default=2, help="how often to measure everything")
+    parser.add_argument("--layers", action="store_true", help="time each network's layers, too")
+    parser.add_argument("--prepare", action="store_true", help="only write the structures to measure")
     add_common_arguments(parser, ".bench/tabular")
     arguments = parser.parse_args()
-    sizes, device, own_slice = QUICK if arguments.quick else Sizes(), DEVICES[arguments.device], Slice.of(arguments)
     arguments.work.mkdir(parents=True, exist_ok=True)
+    sizes, device = QUICK if arguments.quick else Sizes(), DEVICES[arguments.device]
+    if arguments.prepare:
+        Structures(device, arguments.work).prepare(everyone(space_of(sizes.ratios, device.pixels)))
+        return
     with Store.open(arguments.work / "bench.sqlite") as store:
-        sizes_json = json.loads(json.dumps(asdict(sizes)))
-        measuring = open_ledger(store, arguments.device, {**sizes_json, **asdict(device)})
-        latencies = Latencies(measuring, sizes, device, arguments.work / "agent", own_slice)
-        trainings = Trainings(open_ledger(store, "trainings", sizes_json), sizes, arguments.work, own_slice)
-        for part in (latencies, trainings) if device == Device() else (latencies,):
-            try:
-                part.go_on()
-            except SliceOver as over:
-                print(over, flush=True)
-        rows = table(sizes, device, latencies.rows(), trainings.rows() if device == Device() else {})
+        rows = _advanced(store, sizes, device, arguments)
     _write(arguments.table, arguments.json, arguments.device, rows, sizes)
+
+
+def _advanced(store: Store, sizes: Sizes, device: Device, arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """Do what this slice is for; return the rows of all that is known by now."""
+    own_slice, workdir = Slice.of(arguments), arguments.work
+    sizes_json = json.loads(json.dumps(asdict(sizes)))
+    measuring = open_ledger(store, arguments.device, {**sizes_json, **device.identity()})
+    space = space_of(sizes.ratios, device.pixels)
+    latencies = Latencies(measuring, space, device, arguments.passes, workdir, own_slice)
+    profiles = Profiles(measuring, space, device, workdir, own_slice)
+    trainings = Trainings(open_ledger(store, "trainings", sizes_json), sizes, workdir, own_slice)
+    is_trained = device == Device()
+    parts = [latencies, *([profiles] if arguments.layers else []), *([trainings] if is_trained else [])]
+    for part in parts:
+        try:
+            part.go_on()
+        except SliceOver as over:
+            print(over, flush=True)
+    return table(sizes, device, latencies.rows(), profiles.rows(), trainings.rows() if is_trained else {})
 
 
 def _write(path: Path, summary: Path, device: str, rows: Sequence[Mapping[str, Any]], sizes: Sizes) -> None:
@@ -301,14 +243,6 @@ def _write(path: Path, summary: Path, device: str, rows: Sequence[Mapping[str, A
     summary.parent.mkdir(parents=True, exist_ok=True)
     summary.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(found[device]))
-
-
-def _name(candidate: Candidate) -> str:
-    return "/".join(f"{own:g}" for own in candidate.ratios)
-
-
-def _rounded(values: Iterable[float]) -> list[float]:
-    return [round(own, 5) for own in values]
 
 
 if __name__ == "__main__":
