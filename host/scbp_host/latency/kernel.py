@@ -45,6 +45,7 @@ class StructureKernel(Kernel):  # type: ignore[misc]  # scikit-learn has no type
         # scikit-learn copies kernels by their arguments, which have to be kept as they came.
         self.superblocks = superblocks
         self.variances = variances
+        self._fitted_to: tuple[Array, Array] | None = None
 
     @property
     def hyperparameter_variances(self) -> Hyperparameter:
@@ -53,10 +54,16 @@ class StructureKernel(Kernel):  # type: ignore[misc]  # scikit-learn has no type
 
     def __call__(self, X: Array, Y: Array | None = None, eval_gradient: bool = False) -> Any:  # noqa: N803
         """Return ``(n_X, n_Y)``; with ``eval_gradient`` also by each variance's logarithm."""
-        own = _components(X, X if Y is None else Y, self.superblocks)
+        own = self._among(X) if Y is None else _components(X, Y, self.superblocks)
         weighted = np.asarray(self.variances)[:, None, None] * own
         total = weighted.sum(axis=0)
         return (total, np.moveaxis(weighted, 0, 2)) if eval_gradient else total
+
+    def _among(self, rows: Array) -> Array:
+        """Return the components among the rows fitted to: a fit asks for them at dozens of variances."""
+        if self._fitted_to is None or self._fitted_to[0] is not rows:
+            self._fitted_to = rows, _components(rows, rows, self.superblocks)
+        return self._fitted_to[1]
 
     def diag(self, X: Array) -> Array:  # noqa: N803
         """Return the diagonal of ``self(X)``."""
