@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,17 +36,22 @@ class Forecast:
 
     Attributes:
         latency: ratios to the seed.
-        memory: peak of the worker, in bytes.
+        expect_memory: fits the model of memory, which not every search asks for.
         onnx_bytes: ``(n_pool,)``.
         model: leave-one-out quality of the latency model.
         reference_weight: see ``latency/pairing.py``.
     """
 
     latency: list[Interval]
-    memory: list[Interval]
+    expect_memory: Callable[[], list[Interval]]
     onnx_bytes: Array
     model: LeaveOneOut
     reference_weight: float
+
+    @cached_property
+    def memory(self) -> list[Interval]:
+        """Peak of the worker, in bytes."""
+        return self.expect_memory()
 
     def chance_in_time(self, latency_ratio: float) -> Array:
         """Return ``(n_pool,)``, the chances that a latency is within a budget."""
@@ -82,8 +88,8 @@ def forecast(pool: KnownPool, problem: Problem) -> Forecast | None:
         latency[row] = known(own.latency_ratio)
         onnx_bytes[row] = known(own.onnx_bytes)
     peaks = {row: float(known(pool.seen[row].peak_rss_bytes)) for row in measured}
-    memory = _memory(widths, peaks, experience.memory)
-    return Forecast(latency, memory, onnx_bytes, model.leave_one_out(), weight)
+    expect_memory = partial(_memory, widths, peaks, experience.memory)
+    return Forecast(latency, expect_memory, onnx_bytes, model.leave_one_out(), weight)
 
 
 def moments(intervals: list[Interval]) -> tuple[Array, Array]:

@@ -20,7 +20,7 @@ from scbp_host.search.base import Observation, Problem, Proposal, Purpose
 from scbp_host.search.design import along, covering
 from scbp_host.search.forecast import Forecast, forecast, moments
 from scbp_host.search.hypervolume import Reference, hypervolume, improvements
-from scbp_host.search.known import KnownPool, known
+from scbp_host.search.known import KnownPool, Latest, known
 
 Array = NDArray[np.float64]
 
@@ -76,6 +76,9 @@ class GuidedSearch:
     def __init__(self, problem: Problem) -> None:
         self._problem = problem
         self._pool = KnownPool(problem.pool, problem.limits)
+        # Measuring teaches nothing about accuracies, and training hardly anything about latencies.
+        self._forecast = Latest[Forecast | None]()
+        self._accuracy = Latest[AccuracyModel]()
 
     def observe(self, observations: Sequence[Observation]) -> None:
         """Learn from measurements and trainings; those outside the pool are ignored."""
@@ -83,7 +86,7 @@ class GuidedSearch:
 
     def propose(self, purpose: Purpose, count: int) -> Proposal:
         """Propose what to measure or to train; nothing to train where that is expected to bring too little."""
-        figures = forecast(self._pool, self._problem)
+        figures = self._forecast.of(self._pool.measurements, lambda: forecast(self._pool, self._problem))
         if figures is None:
             rows = (
                 covering(self._problem.widths, count, self._problem.random_seed) if purpose is Purpose.MEASURE else []
@@ -141,7 +144,10 @@ class GuidedSearch:
     def _worlds(self, figures: Forecast, rows: Sequence[int]) -> _Worlds:
         problem, trained = self._problem, self._pool.trained
         top1 = [known(self._pool.seen[row].val_top1) for row in trained]
-        model = AccuracyModel(problem.prior, problem.widths, trained, top1, problem.seed_val_top1)
+        model = self._accuracy.of(
+            (trained, top1),
+            lambda: AccuracyModel(problem.prior, problem.widths, trained, top1, problem.seed_val_top1),
+        )
         random = np.random.default_rng([problem.random_seed, len(self._pool.seen), len(trained)])
         accuracy, accuracy_std = model.expect()
         latency, latency_std = moments(figures.latency)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
 
 from scbp_host.domain.candidate import Candidate
 from scbp_host.search.base import Limits, Observation
@@ -45,6 +45,15 @@ class KnownPool:
         return [row for row, seen in self.seen.items() if seen.latency_ratio is not None]
 
     @property
+    def measurements(self) -> list[tuple[object, ...]]:
+        """All that was measured, structure by structure: what forecasts follow from."""
+        seen = [(row, self.seen[row]) for row in self.measured]
+        return [
+            (row, own.latency_ratio, own.latency_p10_ns, own.reference_p10_ns, own.peak_rss_bytes, own.onnx_bytes)
+            for row, own in seen
+        ]
+
+    @property
     def trained(self) -> list[int]:
         """Rows whose accuracy is known, in the order they were first observed."""
         return [row for row, seen in self.seen.items() if seen.val_top1 is not None]
@@ -61,6 +70,19 @@ class KnownPool:
             return True
         # What is measured to be too slow would not be ranked either.
         return seen.val_top1 is None and not seen.failed and not seen.halved and not self._limits.exceeded_by(seen)
+
+
+class Latest(Generic[T]):
+    """The newest result of something costly, kept until what it follows from is another."""
+
+    def __init__(self) -> None:
+        self._kept: tuple[object, T] | None = None
+
+    def of(self, key: object, compute: Callable[[], T]) -> T:
+        """Return the result; ``key`` is all that it follows from."""
+        if self._kept is None or self._kept[0] != key:
+            self._kept = key, compute()
+        return self._kept[1]
 
 
 def known(value: T | None) -> T:
