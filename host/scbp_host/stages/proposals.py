@@ -40,7 +40,7 @@ class Proposals:
         foresight: guesses their accuracies.
         standing: returns what is known by now.
         experience: what earlier runs measured.
-        work: what latency follows beside the widths.
+        work: what latency follows beside the widths; None adds nothing.
     """
 
     def __init__(
@@ -50,8 +50,8 @@ class Proposals:
         pool: Sequence[Candidate],
         foresight: Foresight,
         standing: Callable[[], Standing],
-        experience: Experience | None = None,
-        work: Features | None = None,
+        experience: Experience,
+        work: Features | None,
     ) -> None:
         self._run = run
         self._pool = pool
@@ -120,7 +120,7 @@ class Proposals:
             limits,
             seed_top1,
             config.random_seed,
-            self._experience or Experience(),
+            self._experience,
             self._work,
         )
         strategy = make_strategy(config.strategy, problem)

@@ -8,6 +8,7 @@ import pytest
 from scbp_host.config import RunConfig
 from scbp_host.domain.outcome import Failure, FailureKind
 from scbp_host.events import ignore
+from scbp_host.latency.transfer import Experience
 from scbp_host.search.accuracy import prior_of_importance
 from scbp_host.stages.ledger import Ledger
 from scbp_host.stages.proposals import ATTEMPTS, Proposals
@@ -65,7 +66,7 @@ def round_of(run, candidate, pool):
         groups = [SimpleNamespace(groups=[SimpleNamespace(name=name, channels=full)]) for name, full in seed.widths]
         space = SimpleNamespace(superblocks=groups)
         bench = Bench(run, surprises)
-        proposals = Proposals(context, space, pool, Guess(), run.standing)
+        proposals = Proposals(context, space, pool, Guess(), run.standing, Experience(), None)
         bench(proposals.ahead(1), "spread", "")
         return [own.ratios for own in proposals.measured_for_training(1, COUNT, bench)], bench
 
