@@ -2,15 +2,16 @@
 
 A table is a JSON list of ``{"ratios": [...], "latency_ratio": x, "params": n, "top1": y}``, one for each structure.
 ``latency_ratio`` and ``top1`` may be lists, of repeated measurements and of random seeds of the training; so may
-``val_top1`` beside a ``top1`` of other images. A search sees one measurement and one training, of ``val_top1`` where
-that is there, and is judged by the means, of ``top1``.
+``val_top1`` beside a ``top1`` of other images. Rows of ``bench/tabular.py`` have ``latency_ratio_again`` beside it,
+with the ends of both intervals and the quantiles of the samples. A search sees one measurement and one training, of
+``val_top1`` where that is there, and is judged by the means, of ``top1``.
 """
 
 from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,14 @@ RATIOS = (1.0, 0.75, 0.5, 0.25)
 # Of a measurement, to either side: about what paired measurements give.
 HALF_WIDTH = 0.01
 _CHANNELS = 64
+# What a row says of a measurement, and how it follows from the latency ratio where the row does not say it.
+_FIGURES: Mapping[str, Callable[[Array], Array]] = {
+    "latency_ratio": lambda ratio: ratio,
+    "low": lambda ratio: (1 - HALF_WIDTH) * ratio,
+    "high": lambda ratio: (1 + HALF_WIDTH) * ratio,
+    "candidate_p10_ns": lambda ratio: 1e6 * ratio,
+    "reference_p10_ns": lambda ratio: np.full_like(ratio, 1e6),
+}
 _SPEC = SeedSpec("table", 10, (3, 32, 32))
 
 
@@ -35,15 +44,22 @@ class Table:
     """A space and everything about it.
 
     Args:
-        rows: of the table; the seed, all ratios 1, may be among them.
+        rows: of the table; those that are not trained are left out. Where the seed, all ratios 1, is among them, it is
+            no candidate, and latencies are relative to its own.
     """
 
     def __init__(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        rows = sorted(rows, key=lambda own: own["ratios"], reverse=True)
+        rows = sorted((own for own in rows if "top1" in own), key=lambda own: own["ratios"], reverse=True)
+        self.seed = rows[0]
+        unit = 1.0
+        if set(self.seed["ratios"]) == {1.0}:
+            rows, unit = rows[1:], float(np.mean(_figure(self.seed, "latency_ratio")))
         self.widths = np.asarray([own["ratios"] for own in rows], dtype=np.float64)
-        self.latency = np.stack([np.atleast_1d(own["latency_ratio"]) for own in rows])
+        figures = {name: np.stack([_figure(own, name) for own in rows]) for name in _FIGURES}
+        self.latency, self.low, self.high = (figures[name] / unit for name in ("latency_ratio", "low", "high"))
+        self.p10_ns, self.reference_p10_ns = figures["candidate_p10_ns"], figures["reference_p10_ns"]
         self.top1 = np.asarray([np.mean(own["top1"]) for own in rows])
-        self.trained_top1 = np.stack([np.atleast_1d(own.get("val_top1", own["top1"])) for own in rows])
+        self.trained_top1 = np.stack([_trainings(own) for own in rows])
         self.params = np.asarray([own["params"] for own in rows], dtype=np.float64)
         self.pool = tuple(
             Candidate(_SPEC, tuple(own), tuple((f"conv{k}", round(_CHANNELS * one)) for k, one in enumerate(own)))
@@ -69,8 +85,8 @@ class Table:
 
     def problem(self, random_seed: int, limits: Limits | None = None) -> Problem:
         """Return what a search is made from; accuracy is guessed by the number of parameters."""
-        seed_top1 = float(self.trained_top1.mean(axis=1)[int(np.argmax(self.params))])
-        prior = prior_of_importance(self.params / self.params.max(), self.widths)
+        seed_top1 = _one_of(_trainings(self.seed), random_seed)
+        prior = prior_of_importance(self.params / float(self.seed["params"]), self.widths)
         return Problem(self.pool, self.widths, prior, limits or Limits(), seed_top1, random_seed)
 
     def measured(self, candidate: Candidate, repeat: int = 0) -> Observation:
@@ -80,20 +96,35 @@ class Table:
     def trained(self, candidate: Candidate, repeat: int = 0) -> Observation:
         """Return what it sees of one that is trained."""
         row = self.rows[candidate.structure_id]
-        return self._observation(candidate, repeat, float(self.trained_top1[row, repeat % self.trained_top1.shape[1]]))
+        return self._observation(candidate, repeat, _one_of(self.trained_top1[row], repeat))
 
     def _observation(self, candidate: Candidate, repeat: int, val_top1: float | None) -> Observation:
         row = self.rows[candidate.structure_id]
-        ratio = float(self.latency[row, repeat % self.latency.shape[1]])
         return Observation(
             candidate,
-            Interval(ratio, (1 - HALF_WIDTH) * ratio, (1 + HALF_WIDTH) * ratio),
+            Interval(*(_one_of(own[row], repeat) for own in (self.latency, self.low, self.high))),
             peak_rss_bytes=int(2e7 + 8 * self.params[row]),
             onnx_bytes=int(4 * self.params[row]),
             val_top1=val_top1,
-            latency_p10_ns=1e6 * ratio,
-            reference_p10_ns=1e6,
+            latency_p10_ns=_one_of(self.p10_ns[row], repeat),
+            reference_p10_ns=_one_of(self.reference_p10_ns[row], repeat),
         )
+
+
+def _figure(row: Mapping[str, Any], name: str) -> Array:
+    """Return what every measurement of a structure says."""
+    if name not in row:
+        return _FIGURES[name](_figure(row, "latency_ratio"))
+    found = [row[own] for own in (name, f"{name}_again") if own in row]
+    return np.concatenate([np.atleast_1d(np.asarray(own, dtype=np.float64)) for own in found])
+
+
+def _trainings(row: Mapping[str, Any]) -> Array:
+    return np.atleast_1d(row.get("val_top1", row["top1"])).astype(np.float64)
+
+
+def _one_of(values: Array, repeat: int) -> float:
+    return float(values[repeat % len(values)])
 
 
 def synthetic(superblocks: int = 4, repeats: int = 2, random_seed: int = 0) -> list[dict[str, Any]]:

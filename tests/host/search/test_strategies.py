@@ -84,7 +84,7 @@ def test_the_random_seed_decides(name):
 
 def test_the_width_multiplier_has_one_ratio_for_all():
     _, trained = searched("uniform", rounds=3)
-    assert [own.ratios for own in trained] == [(own,) * 3 for own in (0.75, 0.25, 1.0, 0.5)]
+    assert {own.ratios for own in trained} == {(own,) * 3 for own in (0.75, 0.5, 0.25)}, "the seed is no candidate"
 
 
 def test_a_random_search_draws_from_the_whole_space():
