@@ -13,9 +13,12 @@ from scbp_agent.runtimes import base
 
 _PR_SET_PDEATHSIG = 1
 
-Job = NamedTuple("Job", [("plan", Dict[str, Any]), ("files", Dict[str, str]), ("scratch", str), ("engines", str)])
-Job.__doc__ = """A plan as it came over the wire, the path of each verified blob it names, by SHA-256, and a folder to
-write in, which goes with the session."""
+Job = NamedTuple(
+    "Job",
+    [("plan", Dict[str, Any]), ("files", Dict[str, str]), ("scratch", str), ("engines", str), ("killed", int)],
+)
+Job.__doc__ = """A plan as it came over the wire, the path of each verified blob it names, by SHA-256, a folder to write
+in, which goes with the session, the engines' folder, and how many workers have been killed over this plan."""
 
 
 def main(parent_pid: int) -> None:
@@ -178,7 +181,7 @@ def _open_prepared(prepared: base.Prepared, options: wire.RuntimeOptions) -> bas
 
 def _prepare(model: wire.ModelRef, options: wire.RuntimeOptions, job: Dict[str, Any]) -> base.Prepared:
     """Build what the runtime loads, or find it in the cache, which holds it since :func:`_build`."""
-    return base.prepare(model.format, _paths(model, job["files"]), options, job["engines"])
+    return base.prepare(model.format, _paths(model, job["files"]), options, job["engines"], job["killed"])
 
 
 def _subject(model: base.Model, batch: Optional[tensors.Array]) -> timing.Subject:

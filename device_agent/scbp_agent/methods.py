@@ -3,6 +3,7 @@
 import contextlib
 import math
 import os
+import time
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional
 
 from scbp_agent import facts, wire
@@ -11,13 +12,15 @@ from scbp_agent.clocks import Clocks
 from scbp_agent.lock import BoardLock
 from scbp_agent.runtimes import base
 from scbp_agent.watch import Watch
-from scbp_agent.worker import Supervisor
+from scbp_agent.worker import Supervisor, WorkerExhausted
 
 Method = Callable[[Dict[str, Any]], Any]
 
 _LEFT_OVER = "a session that was killed had left the clocks held; they were put back"
 # Jobs whose worker holds one model only, so that the board's memory and power are this model's.
 _ALONE = frozenset(["build", "solo"])
+# One for each workspace that a TensorRT tries, and a last one that says so.
+_MOST_BUILDS = 5
 _PHASES = ("phase", "cold_load", "inference", "warm_load")
 
 
@@ -125,13 +128,21 @@ class Methods(object):
         _check_limits(plan)
         self._take_unnamed(kind)
         with self._files(hashes) as files:
-            job = {"plan": params, "files": files, "scratch": self._blobs.scratch, "engines": self._engines}
+            job = {
+                "plan": params,
+                "files": files,
+                "scratch": self._blobs.scratch,
+                "engines": self._engines,
+                "killed": 0,
+            }
             with Watch(closely=kind in _ALONE) as watch:
                 result = self._run(kind, job, plan)
         return seen_from_outside(result, watch)
 
     def _run(self, kind: str, job: Dict[str, Any], plan: Any) -> Dict[str, Any]:
         try:
+            if kind == "build":
+                return self._run_build(job, plan.deadline_s)
             return self._supervisor.run(kind, job, plan.deadline_s)
         except wire.AgentFailure as failure:
             if failure.kind == wire.OUT_OF_MEMORY and plan.memory_limit_bytes is not None:
@@ -139,6 +150,17 @@ class Methods(object):
                     plan.memory_limit_bytes // 10**6
                 )
             raise
+
+    def _run_build(self, job: Dict[str, Any], deadline_s: float) -> Dict[str, Any]:
+        """Build in a worker; one that the kernel kills is followed by another, whose runtime takes less memory."""
+        end_s = time.monotonic() + deadline_s
+        for killed in range(_MOST_BUILDS - 1):
+            try:
+                return self._supervisor.run("build", dict(job, killed=killed), end_s - time.monotonic())
+            except WorkerExhausted:
+                # Its end is in the agent's log.
+                continue
+        return self._supervisor.run("build", dict(job, killed=_MOST_BUILDS - 1), end_s - time.monotonic())
 
     @contextlib.contextmanager
     def _files(self, hashes: Iterable[str]) -> Iterator[Dict[str, str]]:

@@ -4,7 +4,7 @@ import base64
 from typing import Any, Dict, List, Optional, Tuple
 
 from scbp_agent import wire
-from scbp_agent.runtimes import base
+from scbp_agent.runtimes import base, libraries
 
 # numpy's arrays; the agent's core must import without numpy.
 Array = Any
@@ -19,7 +19,7 @@ def read(tensor: wire.TensorRef, files: Dict[str, str]) -> Array:
     Raises:
         AgentFailure: BAD_REQUEST for a dtype that is none, or a file of another length than the shape asks for.
     """
-    numpy = base.require_numpy()
+    numpy = libraries.require_numpy()
     try:
         dtype = numpy.dtype(tensor.dtype).newbyteorder("<")
     except TypeError:
@@ -63,7 +63,7 @@ def entries(batch: Optional[Array], model: base.Model) -> List[Array]:
 
 
 def _noise(model: base.Model) -> List[Array]:
-    numpy = base.require_numpy()
+    numpy = libraries.require_numpy()
     shape = (1,) + tuple(model.input_shape[1:])
     if model.input_shape[0] not in (1, None) or None in shape:
         message = "cannot make an input of shape %r by itself" % (list(model.input_shape),)
@@ -78,7 +78,7 @@ def first_outputs(model: base.Model, inputs: List[Array]) -> Array:
     Raises:
         AgentFailure: BAD_MODEL for outputs that are not finite, or not one entry for one input.
     """
-    numpy = base.require_numpy()
+    numpy = libraries.require_numpy()
     outputs = [model.run(array)[0] for array in inputs]
     if outputs[0].shape[:1] != (1,):
         message = "the first output has shape %r; expected one entry for one input" % (list(outputs[0].shape),)
@@ -97,7 +97,7 @@ def compare(outputs: Array, expected: Optional[Array]) -> Tuple[Optional[float],
     """
     if expected is None:
         return None, None
-    numpy = base.require_numpy()
+    numpy = libraries.require_numpy()
     if expected.shape != outputs.shape or not numpy.isfinite(expected).all():
         shapes = "%r, the outputs %r" % (list(expected.shape), list(outputs.shape))
         raise wire.AgentFailure(wire.BAD_REQUEST, "expected: finite values of the outputs' shape; it has %s" % shapes)

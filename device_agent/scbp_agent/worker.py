@@ -30,6 +30,10 @@ _CRASH_HINTS = {
 }
 
 
+class WorkerExhausted(wire.AgentFailure):
+    """The worker's process itself died of lack of memory, and could not say what it was doing."""
+
+
 def archive_path() -> str:
     """Return the zipapp this agent runs from; empty where it runs from a folder."""
     spec = scbp_agent.__spec__
@@ -179,10 +183,10 @@ def _result(returncode: int, stdout: bytes, stderr: str) -> Dict[str, Any]:
 
 def _crash(returncode: int, stderr: str) -> wire.AgentFailure:
     if "std::bad_alloc" in stderr or "MemoryError" in stderr:
-        return wire.AgentFailure(wire.OUT_OF_MEMORY, "the worker ran out of memory" + _last_line(stderr))
+        return WorkerExhausted(wire.OUT_OF_MEMORY, "the worker ran out of memory" + _last_line(stderr))
     if returncode == -signal.SIGKILL:
         message = "the worker was killed, most likely by the kernel for lack of memory"
-        return wire.AgentFailure(wire.OUT_OF_MEMORY, message, _KILLED_HINT)
+        return WorkerExhausted(wire.OUT_OF_MEMORY, message, _KILLED_HINT)
     if returncode < 0:
         name = signal.Signals(-returncode).name
         message = "the worker died of %s%s" % (name, _last_line(stderr))

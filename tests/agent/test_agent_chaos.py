@@ -87,6 +87,12 @@ def test_an_endless_build_ends_at_its_deadline(agent, act):
     assert_works(agent)
 
 
+def test_a_build_that_the_kernel_kills_is_tried_again_in_a_fresh_worker_within_its_deadline(agent):
+    built = wire.build_result(agent.result(wire.MEASURE_BUILD, **plan(agent, "build killed twice")))
+    assert built.notes == ["built by chaos", "killed 2 times"]
+    assert_works(agent)
+
+
 @pytest.mark.parametrize("act", ["flood", "chatter"])
 def test_what_a_runtime_prints_is_not_on_the_wire(agent, act):
     assert wire.build_result(agent.result(wire.MEASURE_BUILD, **plan(agent, f"build {act}"))).build_ns == 1000

@@ -11,16 +11,26 @@ from scbp_agent import wire
 
 TESTS = Path(__file__).parents[1]
 DEADLINE_S = 60.0
+MIB = 1024**2
 
 # What stands for a Jetson's packages. Each process of the agent imports its own.
 BOARD = """
+import os
+import signal
 import sys
 from gpu_standin import Gpu, pycuda_modules
 from tensorrt_standin import Standin
 
+
+def killed(state):
+    with open({log!r}, "a") as log:
+        log.write("%d\\n" % (state["workspace_bytes"] // 1024**2))
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 gpu = Gpu()
 library = Standin("8.2", gpu)
-library.refuses = lambda state: {refuses!r}
+library.refuses = lambda state: {refuses!r} if state["workspace_bytes"] <= {killed_above} else killed(state)
 sys.modules.update(pycuda_modules(gpu, present={present}), tensorrt=library)
 """
 
@@ -29,10 +39,12 @@ sys.modules.update(pycuda_modules(gpu, present={present}), tensorrt=library)
 def jetson(start_agent, tmp_path):
     """Start an agent on a board with TensorRT 8.2 and pycuda."""
 
-    def start(refuses: str | None = None, present: bool = True):
+    def start(refuses: str | None = None, present: bool = True, killed_above: int = 10**12):
         folder = tmp_path / "packages"
         folder.mkdir()
-        (folder / "standin_board.py").write_text(BOARD.format(refuses=refuses, present=present))
+        (folder / "standin_board.py").write_text(
+            BOARD.format(refuses=refuses, present=present, killed_above=killed_above, log=str(tmp_path / "killed"))
+        )
         for name in ("tensorrt", "pycuda"):
             (folder / f"{name}.py").write_text("import standin_board\n")
         return start_agent(PYTHONPATH=f"{folder}:{TESTS}").greet()
@@ -96,3 +108,28 @@ def test_a_build_that_fails_is_typed_and_the_next_request_works(jetson, make_onn
     plan["options"]["settings"] = {"precison": "fp16"}
     error = agent.error(wire.MEASURE_SOLO, model=agent.put_model(make_onnx(8)), runs=1, **plan)
     assert (error["kind"], "'precison'" in error["message"]) == (wire.BAD_REQUEST, True)
+
+
+def test_a_build_that_the_kernel_kills_is_tried_again_with_a_smaller_workspace(jetson, make_onnx, plan, tmp_path):
+    agent = jetson(killed_above=256 * MIB)
+    model = agent.put_model(make_onnx(8))
+    built = wire.build_result(agent.result(wire.MEASURE_BUILD, model=model, **plan))
+    assert (tmp_path / "killed").read_text().split() == ["1024", "512"]
+    assert any("a workspace of 256 MiB" in note for note in built.notes)
+    assert "the kernel had killed 2 builds with a larger workspace" in built.notes
+    again = wire.build_result(agent.result(wire.MEASURE_BUILD, model=model, **plan))
+    assert (again.cached, again.notes) == (True, built.notes)
+
+
+@pytest.mark.parametrize(("wanted", "tried"), [(None, ["1024", "512", "256", "128"]), (300 * MIB, ["300"])])
+def test_a_build_that_is_always_killed_is_a_typed_failure_with_a_remedy(
+    jetson, make_onnx, plan, tmp_path, wanted, tried
+):
+    agent = jetson(killed_above=1)
+    plan["options"]["settings"] = {} if wanted is None else {"workspace_bytes": wanted}
+    error = agent.error(wire.MEASURE_BUILD, model=agent.put_model(make_onnx(8)), **plan)
+    assert (tmp_path / "killed").read_text().split() == tried
+    assert error["kind"] == wire.OUT_OF_MEMORY
+    assert f"at last with a workspace of {tried[-1]} MiB" in error["message"]
+    assert "swap does not help" in error["hint"]
+    assert agent.result(wire.HAVE, sha256=[]) == {"missing": []}

@@ -6,7 +6,7 @@ A new runtime is one module, and one line in RUNTIMES. The module has
 - ``SETTINGS``: what its ``options.settings`` may hold (:mod:`scbp_agent.runtimes.settings`);
 - ``version()``, ``max_opset()`` and ``open_model(format, paths, options)``;
 - ``open_profiled(format, paths, options, folder)`` where it can tell the time of single nodes;
-- ``prepare(format, paths, options, cache_folder)`` where a model must be built before it can be loaded;
+- ``prepare(format, paths, options, cache_folder, killed)`` where a model must be built before it can be loaded;
 - ``capabilities()`` where ``hello`` should tell more of it than its version.
 """
 
@@ -14,7 +14,7 @@ import importlib
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from scbp_agent import wire
-from scbp_agent.runtimes import advice, settings
+from scbp_agent.runtimes import settings
 
 # Name -> module. Plain strings: listing must not import what may take seconds and hundreds of MB.
 RUNTIMES = {
@@ -121,7 +121,9 @@ def resolve_settings(options: wire.RuntimeOptions) -> Dict[str, Any]:
     return settings.resolve(options.runtime, options.settings, load(options.runtime).SETTINGS)
 
 
-def prepare(format_name: str, paths: Dict[str, str], options: wire.RuntimeOptions, cache_folder: str) -> Prepared:
+def prepare(
+    format_name: str, paths: Dict[str, str], options: wire.RuntimeOptions, cache_folder: str, killed: int = 0
+) -> Prepared:
     """Build what the runtime loads, or find it in the cache; a runtime without such a step loads what it is given.
 
     Args:
@@ -129,6 +131,7 @@ def prepare(format_name: str, paths: Dict[str, str], options: wire.RuntimeOption
         paths: the file of each of the format's roles, verified.
         options: runtime and settings.
         cache_folder: where what was built is kept, for all models of this board; made where it is not there.
+        killed: how many builds of this model the kernel has just killed: this one must make do with less memory.
 
     Raises:
         AgentFailure: the settings are wrong, or the model cannot be built here.
@@ -137,7 +140,7 @@ def prepare(format_name: str, paths: Dict[str, str], options: wire.RuntimeOption
     runtime = load(options.runtime)
     if not hasattr(runtime, "prepare"):
         return Prepared(format_name, paths, None, False, [])
-    prepared = runtime.prepare(format_name, paths, options, cache_folder)
+    prepared = runtime.prepare(format_name, paths, options, cache_folder, killed)
     assert isinstance(prepared, Prepared)
     return prepared
 
@@ -173,12 +176,3 @@ def open_profiled(format_name: str, paths: Dict[str, str], options: wire.Runtime
     model = runtime.open_profiled(format_name, paths, options, folder)
     assert isinstance(model, ProfiledModel)
     return model
-
-
-def require_numpy() -> Any:
-    """Import numpy; raises CAPABILITY_MISSING with the command that installs it."""
-    try:
-        return importlib.import_module("numpy")
-    except ImportError as error:
-        message = "numpy cannot be imported: %s" % error
-        raise wire.AgentFailure(wire.CAPABILITY_MISSING, message, advice.pip_hint("numpy"))

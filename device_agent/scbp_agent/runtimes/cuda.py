@@ -10,7 +10,7 @@ import sys
 from typing import Any, Callable, List, Optional, Tuple
 
 from scbp_agent import wire
-from scbp_agent.runtimes import advice, base
+from scbp_agent.runtimes import advice, libraries
 
 # numpy's arrays; the agent's core must import without numpy.
 Array = Any
@@ -192,7 +192,7 @@ class _CudaPython(Device):
         return _CudaPythonStream(self._runtime)
 
     def pinned(self, shape: Tuple[int, ...], dtype: str) -> Array:
-        numpy = base.require_numpy()
+        numpy = libraries.require_numpy()
         items = 1
         for size in shape:
             items *= size
@@ -210,7 +210,7 @@ class _Memory(object):
     def __init__(
         self, runtime: Any, allocate: Callable[[int], Any], free: Callable[[int], Any], items: int, dtype: str
     ):
-        size_bytes = max(1, items * base.require_numpy().dtype(dtype).itemsize)
+        size_bytes = max(1, items * libraries.require_numpy().dtype(dtype).itemsize)
         self._free = free
         self._address = int(_result(runtime, allocate(size_bytes)))
         self._size_bytes = size_bytes

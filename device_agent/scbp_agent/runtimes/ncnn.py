@@ -3,12 +3,11 @@
 ncnn has no batch axis: the first one, which is 1, is taken off the input and put before the outputs again.
 """
 
-import importlib
 import re
 from typing import Any, Dict, List, Optional, Tuple
 
 from scbp_agent import wire
-from scbp_agent.runtimes import advice, base, settings
+from scbp_agent.runtimes import advice, base, libraries, settings
 
 LIBRARIES = ("ncnn",)
 # ncnn's own default is half precision wherever the CPU has it. Here it must be asked for: by default a device computes
@@ -56,7 +55,7 @@ class NcnnModel(base.Model):
         self._net: Any = None
 
     def __enter__(self) -> "NcnnModel":
-        self._library, self._numpy = _library(), base.require_numpy()
+        self._library, self._numpy = _library(), libraries.require_numpy()
         layers = _read_layers(self._param)
         _check_layers(self._library, layers)
         self.input_shape = _input_shape(layers)
@@ -129,11 +128,7 @@ def _input_shape(layers: List[List[str]]) -> Tuple[Optional[int], ...]:
 
 
 def _library() -> Any:
-    try:
-        return importlib.import_module("ncnn")
-    except ImportError as error:
-        message = "ncnn cannot be imported: %s" % error
-        raise wire.AgentFailure(wire.CAPABILITY_MISSING, message, advice.pip_hint("numpy", "ncnn"))
+    return libraries.require("ncnn", LIBRARIES, lambda: advice.pip_hint("numpy", "ncnn"))
 
 
 def _refused(why: str) -> wire.AgentFailure:

@@ -4,14 +4,13 @@ On the CPU unless the settings name other execution providers, such as the CUDA 
 session that a provider cannot serve falls back to the CPU without a word: here that is a failure.
 """
 
-import importlib
 import json
 import os
 import re
 from typing import Any, Dict, List, Optional
 
 from scbp_agent import wire
-from scbp_agent.runtimes import advice, base
+from scbp_agent.runtimes import advice, base, libraries
 from scbp_agent.runtimes.onnxruntime_profile import node_times
 from scbp_agent.runtimes.settings import Setting, choice, flag
 
@@ -170,11 +169,7 @@ class ProfiledOnnxModel(OnnxModel, base.ProfiledModel):
 
 
 def _library() -> Any:
-    try:
-        return importlib.import_module("onnxruntime")
-    except ImportError as error:
-        message = "onnxruntime cannot be imported: %s" % error
-        raise wire.AgentFailure(wire.CAPABILITY_MISSING, message, advice.pip_hint("numpy", "onnxruntime"))
+    return libraries.require("onnxruntime", LIBRARIES, lambda: advice.pip_hint("numpy", "onnxruntime"))
 
 
 def _require_offered(library: Any, wanted: List[str]) -> None:

@@ -7,7 +7,7 @@ from typing import Any, Dict, List, Optional
 
 from scbp_agent import conditions, engines, identity, wire
 from scbp_agent.probing import Source
-from scbp_agent.runtimes import advice, base, cuda, tensorrt_api, tensorrt_build
+from scbp_agent.runtimes import base, cuda, tensorrt_api, tensorrt_build
 from scbp_agent.runtimes.settings import Setting, choice, count, flag
 from scbp_agent.runtimes.tensorrt_model import EngineModel, ProfiledEngineModel
 
@@ -32,17 +32,17 @@ _NOT_BUILT_IN = ("cuda_graph", "engine_cache_bytes")
 
 def version(name: str = _NAME) -> str:
     """Import TensorRT and return its version; raises CAPABILITY_MISSING."""
-    return _api(name).version
+    return tensorrt_api.find(name).version
 
 
 def max_opset(name: str = _NAME) -> Optional[int]:
     """Return the newest ONNX opset of this TensorRT's parser; None where that is not known."""
-    return _api(name).max_opset
+    return tensorrt_api.find(name).max_opset
 
 
 def capabilities(name: str = _NAME) -> Dict[str, Any]:
     """Return the GPU, what reaches it, and where types come from; raises CAPABILITY_MISSING without CUDA."""
-    device, api = cuda.open_device(), _api(name)
+    device, api = cuda.open_device(), tensorrt_api.find(name)
     return {
         "gpu": device.name,
         "cuda": device.library,
@@ -51,7 +51,9 @@ def capabilities(name: str = _NAME) -> Dict[str, Any]:
     }
 
 
-def prepare(format_name: str, paths: Dict[str, str], options: wire.RuntimeOptions, cache_folder: str) -> base.Prepared:
+def prepare(
+    format_name: str, paths: Dict[str, str], options: wire.RuntimeOptions, cache_folder: str, killed: int
+) -> base.Prepared:
     """Return the engine for this model, board and settings, built now or before.
 
     Raises:
@@ -61,27 +63,27 @@ def prepare(format_name: str, paths: Dict[str, str], options: wire.RuntimeOption
         raise wire.AgentFailure(wire.CAPABILITY_MISSING, "tensorrt builds from onnx, not %r" % format_name)
     if set(paths) != {"model"}:
         raise wire.AgentFailure(wire.BAD_REQUEST, "onnx needs one blob, 'model'; got %s" % sorted(paths))
-    api, settings = _api(options.runtime), base.resolve_settings(options)
+    api, settings = tensorrt_api.find(options.runtime), base.resolve_settings(options)
     cache = engines.EngineCache(cache_folder, settings["engine_cache_bytes"])
     board = _board(settings["compute_capability"])
     runtime = "%s %s" % (options.runtime, api.version)
     facts = _facts(runtime, paths["model"], board, settings)
     found = cache.find(facts)
-    engine = found or _build(api, paths["model"], settings, cache, facts)
+    engine = found or _build(api, paths["model"], settings, cache, facts, killed)
     return base.Prepared(ENGINE, {"engine": engine.path}, engine.build_ns, found is not None, engine.notes)
 
 
 def open_model(format_name: str, paths: Dict[str, str], options: wire.RuntimeOptions) -> base.Model:
     """Return the engine in role ``engine``; raises CAPABILITY_MISSING for another format."""
     settings = base.resolve_settings(options)
-    return EngineModel(_api(options.runtime), _engine_path(format_name, paths), settings["cuda_graph"])
+    return EngineModel(tensorrt_api.find(options.runtime), _engine_path(format_name, paths), settings["cuda_graph"])
 
 
 def open_profiled(
     format_name: str, paths: Dict[str, str], options: wire.RuntimeOptions, folder: str
 ) -> base.ProfiledModel:
     """Return the engine in role ``engine``, whose layers are timed; nothing is written to ``folder``."""
-    return ProfiledEngineModel(_api(options.runtime), _engine_path(format_name, paths))
+    return ProfiledEngineModel(tensorrt_api.find(options.runtime), _engine_path(format_name, paths))
 
 
 def _engine_path(format_name: str, paths: Dict[str, str]) -> str:
@@ -89,13 +91,6 @@ def _engine_path(format_name: str, paths: Dict[str, str]) -> str:
         message = "tensorrt runs what it has built itself, not %r" % format_name
         raise wire.AgentFailure(wire.CAPABILITY_MISSING, message)
     return paths["engine"]
-
-
-def _api(name: str) -> tensorrt_api.Api:
-    try:
-        return tensorrt_api.find(name)
-    except wire.AgentFailure as failure:
-        raise wire.AgentFailure(failure.kind, failure.message, advice.tensorrt_hint(Source(), name))
 
 
 def _board(compute_capability: str) -> List[Optional[str]]:
@@ -112,7 +107,12 @@ def _facts(runtime: str, path: str, board: List[Optional[str]], settings: Dict[s
 
 
 def _build(
-    api: tensorrt_api.Api, path: str, settings: Dict[str, Any], cache: engines.EngineCache, facts: Dict[str, Any]
+    api: tensorrt_api.Api,
+    path: str,
+    settings: Dict[str, Any],
+    cache: engines.EngineCache,
+    facts: Dict[str, Any],
+    killed: int,
 ) -> engines.Engine:
     with open(path, "rb") as source:
         onnx = source.read()
@@ -120,7 +120,7 @@ def _build(
     # All models of a board share what was timed, but a build that is to show how builds vary must time for itself.
     shared = settings["build"] == 0
     timing_name = "%s %s" % (facts["runtime"], facts["board"])
-    built = tensorrt_build.build(api, onnx, settings, cache.timing(timing_name) if shared else b"")
+    built = tensorrt_build.build(api, onnx, settings, cache.timing(timing_name) if shared else b"", killed)
     if shared and built.timing is not None:
         cache.keep_timing(timing_name, built.timing)
     return cache.keep(facts, built.content, built.build_ns, built.notes)

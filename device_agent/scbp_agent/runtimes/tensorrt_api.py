@@ -6,11 +6,12 @@ in tests/data/tensorrt_api.toml with its sources.
 
 import collections
 import functools
-import importlib
 import json
 from typing import Any, Callable, Deque, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from scbp_agent import wire
+from scbp_agent.probing import Source
+from scbp_agent.runtimes import advice, libraries
 
 Family = NamedTuple("Family", [("modules", Tuple[str, ...]), ("is_rtx", bool)])
 Family.__doc__ = (
@@ -46,13 +47,8 @@ _KEPT_LINES = 500
 
 def find(name: str) -> "Api":
     """Return the API of one of FAMILIES; raises CAPABILITY_MISSING where this Python has none of its modules."""
-    reasons = []
-    for module in FAMILIES[name].modules:
-        try:
-            return _api(importlib.import_module(module), FAMILIES[name])
-        except ImportError as error:
-            reasons.append(str(error))
-    raise wire.AgentFailure(wire.CAPABILITY_MISSING, "%s cannot be imported: %s" % (name, reasons[0]))
+    family = FAMILIES[name]
+    return _api(libraries.require(name, family.modules, lambda: advice.tensorrt_hint(Source(), name)), family)
 
 
 @functools.lru_cache(maxsize=None)

@@ -15,7 +15,7 @@ Built = NamedTuple("Built", [("content", bytes), ("timing", Optional[bytes]), ("
 Built.__doc__ = """An engine; ``timing`` is what the builder knows by now, None where it keeps nothing."""
 
 
-def build(api: Api, onnx: bytes, settings: Dict[str, Any], timing_cache: bytes) -> Built:
+def build(api: Api, onnx: bytes, settings: Dict[str, Any], timing_cache: bytes, killed: int) -> Built:
     """Build an engine, with less workspace where memory does not suffice.
 
     Args:
@@ -23,17 +23,20 @@ def build(api: Api, onnx: bytes, settings: Dict[str, Any], timing_cache: bytes) 
         onnx: the model.
         settings: as resolved, every one of them.
         timing_cache: what earlier builds have timed; empty begins anew.
+        killed: how many builds of this model the kernel has just killed; for each, one more workspace is passed over.
 
     Raises:
         AgentFailure: BAD_MODEL, OUT_OF_MEMORY, NO_TACTIC, CAPABILITY_MISSING or BUILD_FAILED, with a remedy.
     """
     available = memory.available_bytes(Source().root)
-    workspaces = _workspaces(settings["workspace_bytes"], available, len(onnx))
+    workspaces = _after_kills(_workspaces(settings["workspace_bytes"], available, len(onnx)), killed)
     started_ns = timing.now_ns()
     network = _Network(api, onnx, settings)
     content, used = _first_that_fits(workspaces, lambda size: network.serialized(size, timing_cache))
     notes = tensorrt_failures.build_notes(api.logger.take())
     notes += ["built with a workspace of %d MiB while %s were free" % (used // MIB, _mebibytes(available))]
+    if killed:
+        notes.append("the kernel had killed %d builds with a larger workspace" % killed)
     return Built(content, network.timing, timing.now_ns() - started_ns, notes)
 
 
@@ -48,6 +51,14 @@ def _workspaces(wanted: Optional[int], available: Optional[int], model_bytes: in
     if wanted is not None:
         return [wanted]
     return [size for size in WORKSPACES if available is None or size <= available // 2] or [WORKSPACES[-1]]
+
+
+def _after_kills(sizes: List[int], killed: int) -> List[int]:
+    """Return what is left to try: the kernel kills without a word, so the largest counts as what was too much."""
+    if killed >= len(sizes):
+        message = "the kernel killed the build, most likely for lack of memory, at last with a workspace of %d MiB"
+        raise wire.AgentFailure(wire.OUT_OF_MEMORY, message % (sizes[-1] // MIB), tensorrt_failures.LESS_WORKSPACE)
+    return sizes[killed:]
 
 
 def _first_that_fits(sizes: List[int], attempt: Callable[[int], bytes]) -> Any:

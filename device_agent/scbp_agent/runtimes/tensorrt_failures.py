@@ -7,7 +7,7 @@ from scbp_agent import wire
 
 _Symptom = NamedTuple("_Symptom", [("pattern", str), ("kind", str), ("message", str), ("hint", str)])
 
-_LESS_WORKSPACE = (
+LESS_WORKSPACE = (
     "set workspace_bytes = 268435456 or less under [runtime_settings], and end the board's desktop; swap does not help"
 )
 # The first that fits. [the remedies: docs/devices.md, with their sources]
@@ -40,7 +40,7 @@ _SYMPTOMS = (
         r"[Oo]ut ?[Oo]f ?[Mm]emory|cudaErrorMemoryAllocation|ALLOC_FAILED|NvMapMem|Requested amount of GPU memory",
         wire.OUT_OF_MEMORY,
         "TensorRT ran out of memory",
-        _LESS_WORKSPACE,
+        LESS_WORKSPACE,
     ),
 )
 _SKIPPED = re.compile(r"[Ss]kipping tactic|[Tt]actic.*insufficient memory|insufficient memory.*tactic")
