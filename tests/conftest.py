@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 import importlib.metadata
 import json
@@ -10,6 +11,7 @@ import re
 import shutil
 import socket
 import subprocess
+import tempfile
 import time
 import tomllib
 import venv
@@ -54,6 +56,7 @@ PermitRootLogin prohibit-password
 StrictModes no
 UsePAM no
 PidFile none
+SetEnv SCBP_LOCK_FOLDER={folder}
 Subsystem sftp internal-sftp
 """
 
@@ -71,6 +74,18 @@ def pytest_configure() -> None:
         "any-machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
     )
     hypothesis.settings.load_profile("any-machine")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Give every test a board of its own: the lock is for all sessions of a machine, and tests run side by side."""
+    os.environ["SCBP_LOCK_FOLDER"] = tempfile.mkdtemp(prefix="lock-", dir=_lock_folders())
+
+
+@functools.cache
+def _lock_folders() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="scbp-locks-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -32,7 +32,7 @@ def serve(workdir: str, blob_limit_bytes: int) -> None:
     wire_in, wire_out = stdio.claim_stdin(), stdio.claim_stdout()
     workdir = os.path.abspath(workdir)
     blobs, supervisor = BlobStore(workdir, blob_limit_bytes), Supervisor()
-    lock, clocks = BoardLock(workdir), Clocks(workdir)
+    lock, clocks = BoardLock(), Clocks(workdir)
     blobs.open()
     _at_signals(_leave)
     try:

@@ -188,13 +188,17 @@ def agent_pyz(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def start_agent(agent_pyz: Path, tmp_path: Path) -> Iterator[Callable[..., AgentProcess]]:
-    """Start agents on one workdir; they are gone when the test ends."""
+    """Start agents on one workdir, or on others of one board; they are gone when the test ends."""
     started: list[AgentProcess] = []
 
     def start(
-        *flags: str, program: list[str] | None = None, python: Path | str = sys.executable, **env: str
+        *flags: str,
+        program: list[str] | None = None,
+        python: Path | str = sys.executable,
+        folder: str = "workdir",
+        **env: str,
     ) -> AgentProcess:
-        workdir = tmp_path / "workdir"
+        workdir = tmp_path / folder
         command = [str(python), *(program or [str(agent_pyz)]), "serve", "--workdir", str(workdir), *flags]
         started.append(AgentProcess(command, workdir, {**os.environ, **env}))
         return started[-1]

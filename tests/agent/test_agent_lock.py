@@ -1,12 +1,14 @@
-"""One session measures at a time: two real agents on one workdir."""
+"""One session measures at a time: real agents on one board, whichever folder is theirs."""
 
 from __future__ import annotations
 
 import fcntl
 import os
 import signal
+import stat
 import subprocess
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,7 +23,13 @@ BEN = {"owner": "ben@tower", "pid": 12, "purpose": "measure model.onnx", "sessio
 @pytest.fixture
 def greeted(start_agent, no_runtime_path):
     """Start agents and greet them."""
-    return lambda: start_agent(PYTHONPATH=no_runtime_path).greet()
+    return lambda folder="workdir": start_agent(PYTHONPATH=no_runtime_path, folder=folder).greet()
+
+
+@pytest.fixture
+def file() -> Path:
+    """Where all users of this test's board meet."""
+    return Path(os.environ[lock.FOLDER_VARIABLE]) / lock.FILE_NAME
 
 
 def test_a_second_session_is_told_who_has_the_board_since_when_and_what_for(greeted):
@@ -49,13 +57,81 @@ def test_what_measures_takes_the_lock_and_keeps_it(start_agent, options, linear_
     assert second.result(wire.MEASURE_SOLO, **plan)["runs_ns"]
 
 
-def test_the_lock_of_a_killed_session_is_free(greeted):
-    first, second = greeted(), greeted()
+@pytest.mark.parametrize("folder", ["workdir", "of-another-login"])
+def test_the_lock_of_a_killed_session_is_free(greeted, folder):
+    first, second = greeted(), greeted(folder)
     first.result(wire.LOCK, **ANA)
     assert second.error(wire.LOCK, **BEN)["kind"] == wire.BOARD_BUSY
     first.process.kill()
     first.process.wait()
     assert second.result(wire.LOCK, **BEN)["holder"]["owner"] == "ben@tower"
+
+
+def test_two_logins_of_one_board_exclude_each_other(greeted):
+    ours, theirs = greeted("ana"), greeted("ben")
+    holder = ours.result(wire.LOCK, **ANA)["holder"]
+    error = theirs.error(wire.LOCK, **BEN)
+    assert (error["kind"], "in use by ana@laptop" in error["message"]) == (wire.BOARD_BUSY, True)
+    assert greeted("carl").hello["lock"] == holder
+    ours.ask(wire.SHUTDOWN)
+    ours.process.wait(30)
+    assert theirs.result(wire.LOCK, **BEN)["holder"]["owner"] == "ben@tower"
+
+
+def test_where_everybody_meets_is_where_everybody_may_write_and_nobody_remove(monkeypatch, tmp_path):
+    monkeypatch.delenv(lock.FOLDER_VARIABLE)
+    folders = [tmp_path / name for name in ("missing", "mine", "ours", "later")]
+    for folder, mode in zip(folders[1:], (0o755, 0o1777, 0o1777), strict=True):
+        folder.mkdir()
+        folder.chmod(mode)
+    monkeypatch.setattr(lock, "_FOLDERS", [str(folder) for folder in folders])
+    BoardLock().take(wire.lock_claim(ANA))
+    assert [path.parent.name for path in tmp_path.glob(f"*/{lock.FILE_NAME}")] == ["ours"]
+
+
+def test_everybody_may_read_and_write_the_name_whatever_the_first_users_umask_is(file):
+    before = os.umask(0o077)
+    try:
+        BoardLock().take(wire.lock_claim(ANA))
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o666
+
+
+def test_a_file_of_another_user_that_is_closed_to_us_locks_as_well(file, monkeypatch, caplog):
+    file.touch()
+    monkeypatch.setattr(lock, "_WAYS_TO_OPEN", (os.O_RDONLY,))
+    ours = BoardLock()
+    ours.take(wire.lock_claim(ANA))
+    assert ours.holder().owner == "ana@laptop"
+    assert "others cannot read" in caplog.text
+    with pytest.raises(wire.AgentFailure, match="in use by somebody"):
+        BoardLock().take(wire.lock_claim(BEN))
+    ours.release()
+    BoardLock().take(wire.lock_claim(BEN))
+
+
+@pytest.mark.parametrize("trap", ["symlink", "hard link", "pipe", "folder"])
+def test_what_another_user_put_in_its_place_is_refused_untouched(file, tmp_path, trap):
+    treasure = tmp_path / "treasure"
+    treasure.write_text("mine")
+    traps = {"symlink": file.symlink_to, "hard link": file.hardlink_to}
+    if trap in traps:
+        traps[trap](treasure)
+    else:
+        (os.mkfifo if trap == "pipe" else os.mkdir)(file)
+    with pytest.raises(wire.AgentFailure, match="the board's lock cannot be used") as caught:
+        BoardLock().take(wire.lock_claim(ANA))
+    assert (caught.value.kind, bool(caught.value.hint)) == (wire.AGENT_ERROR, True)
+    assert treasure.read_text() == "mine"
+    assert BoardLock().holder() is None
+
+
+def test_what_somebody_calls_himself_cannot_steer_a_terminal():
+    held = BoardLock()
+    held.take(wire.lock_claim({**ANA, "owner": "\x1b[2Jana", "purpose": "one\ntwo"}))
+    holder = BoardLock().holder()
+    assert (holder.owner, holder.purpose) == ("?[2Jana", "one?two")
 
 
 def test_a_host_that_comes_back_replaces_the_agent_it_lost(greeted):
@@ -71,22 +147,21 @@ def test_a_predecessor_that_does_not_end_is_killed(greeted, monkeypatch):
     stuck = greeted()
     stuck.result(wire.LOCK, **ANA)
     stuck.process.send_signal(signal.SIGSTOP)
-    own = BoardLock(str(stuck.workdir))
+    own = BoardLock()
     own.take(wire.lock_claim(ANA))
     assert stuck.process.wait(30) == -signal.SIGKILL
     own.release()
     assert own.holder() is None
 
 
-def test_a_number_in_the_file_that_is_another_process_is_left_alone(tmp_path, monkeypatch):
+def test_a_number_in_the_file_that_is_another_process_is_left_alone(file, monkeypatch):
     monkeypatch.setattr(lock, "_PREDECESSOR_S", 0.1)
-    holding = BoardLock(str(tmp_path))
+    holding = BoardLock()
     holding.take(wire.lock_claim(ANA))
-    path = tmp_path / lock.FILE_NAME
     with subprocess.Popen(["sleep", "60"]) as bystander:
-        path.write_text(path.read_text().replace(f'"agent_pid":{os.getpid()}', f'"agent_pid":{bystander.pid}'))
+        file.write_text(file.read_text().replace(f'"agent_pid":{os.getpid()}', f'"agent_pid":{bystander.pid}'))
         with pytest.raises(wire.AgentFailure, match="in use by ana@laptop"):
-            BoardLock(str(tmp_path)).take(wire.lock_claim(ANA))
+            BoardLock().take(wire.lock_claim(ANA))
         assert bystander.poll() is None
         bystander.kill()
 
@@ -98,24 +173,22 @@ def test_a_session_that_was_lent_the_board_works_beside_its_lender(greeted):
     assert lender.process.poll() is None
 
 
-def test_a_lock_that_is_not_ours_is_somebodys(tmp_path):
-    path = tmp_path / lock.FILE_NAME
-    path.write_text("no JSON")
-    with path.open() as foreign:
+def test_a_lock_that_is_not_ours_is_somebodys(file):
+    file.write_text("no JSON")
+    with file.open() as foreign:
         fcntl.flock(foreign, fcntl.LOCK_EX)
-        assert BoardLock(str(tmp_path)).holder() is None
+        assert BoardLock().holder() is None
         with pytest.raises(wire.AgentFailure, match="in use by somebody"):
-            BoardLock(str(tmp_path)).take(wire.lock_claim(ANA))
+            BoardLock().take(wire.lock_claim(ANA))
 
 
-def test_somebody_who_only_looks_does_not_make_the_board_busy(tmp_path):
-    path = tmp_path / lock.FILE_NAME
-    path.write_text("")
-    with path.open() as looking:
+def test_somebody_who_only_looks_does_not_make_the_board_busy(file):
+    file.write_text("")
+    with file.open() as looking:
         fcntl.flock(looking, fcntl.LOCK_SH)
         timer = threading.Timer(0.05, lambda: fcntl.flock(looking, fcntl.LOCK_UN))
         timer.start()
-        taken = BoardLock(str(tmp_path))
+        taken = BoardLock()
         taken.take(wire.lock_claim(ANA))
         timer.join()
     assert taken.holder().owner == "ana@laptop"

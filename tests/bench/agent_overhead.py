@@ -180,7 +180,7 @@ def measure_requests(folder: str, model: Path, count: int) -> dict[str, Any]:
     workdir = str(Path(folder) / "agent")
     blobs, supervisor = BlobStore(workdir), TimedSupervisor()
     blobs.open()
-    session = Session(Methods(workdir, blobs, supervisor, BoardLock(workdir), Clocks(workdir)).table())
+    session = Session(Methods(workdir, blobs, supervisor, BoardLock(), Clocks(workdir)).table())
     ask(session, wire.HELLO, protocol_version=wire.PROTOCOL_VERSION)
     content = model.read_bytes()
     sha256 = hashlib.sha256(content).hexdigest()

@@ -74,8 +74,16 @@ install_wheels() {
         --platform manylinux_2_27_aarch64 --platform manylinux2014_aarch64 onnxruntime numpy
 }
 
+# Every worker of the agent imports these, and its login may not write here: once as root leaves Python's byte code.
+compile_wheels() {
+    local cached
+    cached=$(find "$ROOTFS/usr/local/lib" -path '*onnxruntime/__pycache__/*' -print -quit)
+    [ -n "$cached" ] || inside python3 -c 'import onnxruntime' 2> "$WORK/import.log" || fail "$(tail -3 "$WORK/import.log")"
+}
+
 register_qemu
 make_userland
 make_login
 install_wheels
+compile_wheels
 log "ready: $(du -sm --one-file-system "$ROOTFS" | cut -f1) MiB in $ROOTFS"
