@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
-from scbp_host.cli import lock
+from scbp_host.cli import lock, proposal
 from scbp_host.cli.console import err, out, print_json, show_warning
 from scbp_host.domain.device import DeviceProfile
-from scbp_host.profiles import list_profiles, load_profile, propose_profile
+from scbp_host.errors import UsageError
+from scbp_host.profiles import list_profiles, load_profile, propose_profile, user_profiles_folder
 
 app = typer.Typer(help="Boards: list, show, probe, lock.", no_args_is_help=True)
 app.command("lock")(lock.lock)
@@ -51,24 +53,41 @@ def show(
 
 @app.command("probe")
 def probe(
-    device: Annotated[str, typer.Argument(help="Profile name, or a PROFILE.toml.")],
+    device: Annotated[str, typer.Argument(help="Profile name, a PROFILE.toml, or USER@HOST[:PORT].")],
+    key: Annotated[
+        Path | None, typer.Option(help="USER@HOST: the private key's file; without it, a running ssh-agent's keys.")
+    ] = None,
+    host_key: Annotated[
+        str, typer.Option(help="USER@HOST: the board's public host key; without it, the key is shown.")
+    ] = "",
+    python: Annotated[str | None, typer.Option(help="USER@HOST: the board's Python. [default: python3]")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
 ) -> None:
     """Connect to a board, start the agent there, show what it says of itself, and propose a profile."""
     from scbp_host.device.client import open_device
 
-    profile = load_profile(device)
+    addressed = proposal.is_address(device)
+    if not addressed and (key or host_key or python):
+        raise UsageError(f"{device}: --key, --host-key and --python go with USER@HOST", "a profile says them itself")
+    profile = proposal.profile_at(device, key, host_key, python) if addressed else load_profile(device)
     with open_device(profile) as client:
         info, warnings = client.info, client.warnings
     proposed = propose_profile(info.board, info.compatible)
     facts = info.facts | {"profile": proposed.name if proposed else None}
+    if addressed:
+        facts["proposal"] = proposal.proposed_toml(profile, info)
     for warning in warnings:
         show_warning(warning)
     if json:
         print_json(facts)
         return
+    toml = facts.pop("proposal", "")
     _print_facts(f"{profile.name}: {profile.title}", facts)
-    if proposed is not None and proposed.name != profile.name:
+    if addressed:
+        path = user_profiles_folder() / "NAME.toml"
+        err.print(escape(f"write {path}, then run: scbp-host devices probe NAME"), soft_wrap=True)
+        err.print(escape(f"\n{toml}"), soft_wrap=True)
+    elif proposed is not None and proposed.name != profile.name:
         err.print(f'this is the board of the profile {proposed.name}: extends = "{proposed.name}" in yours')
 
 

@@ -76,8 +76,9 @@ _SIGNATURES = {"ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256")}
 
 _PIN_HINT = """\
 on the board itself, run: for key in /etc/ssh/ssh_host_*_key.pub; do ssh-keygen -lf $key; done
-only if it says {fingerprint} there, put this line under [ssh] in {source}:
-host_key = "{key}\""""
+only if it says {fingerprint} there, {remedy}"""
+_PIN_IN_FILE = 'put this line under [ssh] in {source}:\nhost_key = "{key}"'
+_PIN_ON_COMMAND_LINE = 'add: --host-key "{key}"'
 
 
 def to_device_error(device: str, error: Exception, where: str = "") -> DeviceError:
@@ -171,9 +172,11 @@ class SshTransport:
             )
         else:
             message = f"{self._device}: the host key of {where} is not pinned yet; it shows {key.fingerprint}"
-        raise HostKeyError(
-            message, _PIN_HINT.format(key=" ".join(seen), source=self._source, fingerprint=key.fingerprint)
+        # A board that is reached by its address alone has no file yet.
+        remedy = (_PIN_IN_FILE if self._source else _PIN_ON_COMMAND_LINE).format(
+            key=" ".join(seen), source=self._source
         )
+        raise HostKeyError(message, _PIN_HINT.format(fingerprint=key.fingerprint, remedy=remedy))
 
     def _execute(self, command: str) -> paramiko.Channel:
         channel = self._connected().open_session()

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from scbp_host.cli.main import run_command
+from scbp_host.cli.proposal import profile_at, proposed_toml
+from scbp_host.device.client import open_device
+from scbp_host.errors import EXIT_DEVICE, EXIT_USAGE
+from scbp_host.profiles import load_profile
 
 Ask = Callable[..., tuple[str, str]]
 
@@ -56,3 +62,53 @@ def test_probe_proposes_nothing_for_a_machine_it_does_not_know(ask: Ask, at_a_bo
     out, err = ask("devices", "probe", "local", "--json")
     assert json.loads(out)["profile"] is None
     assert "extends" not in err
+
+
+def test_a_board_without_a_profile_is_probed_by_its_address_and_gets_one(
+    ask: Ask, sshd: Any, device_python: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    address = ["devices", "probe", f"{sshd.user}@127.0.0.1:{sshd.port}", "--key", str(sshd.key)]
+    assert run_command(address) == EXIT_DEVICE
+    (pin,) = re.findall(r'add: --host-key "(.+)"', capsys.readouterr().err)
+    out, err = ask(*address, "--host-key", pin, "--python", str(device_python), "--json")
+    file = tmp_path / "config" / "scbp" / "devices" / "kitchen.toml"
+    file.parent.mkdir(parents=True)
+    file.write_text(json.loads(out)["proposal"], encoding="utf-8")
+    out, err = ask("devices", "probe", "kitchen", "--json")
+    assert "onnxruntime" in json.loads(out)["runtimes"]
+    assert err == ""
+    _, err = ask(*address, "--host-key", pin, "--python", str(device_python))
+    assert str(file.parent) in err
+    assert f'host_key = "{pin}"' in err
+
+
+@pytest.mark.parametrize(
+    ("board", "base", "words"),
+    [
+        ("jetson-nano", "jetson-nano", ['runtime = "onnxruntime"  # the board does not have tensorrt']),
+        ("raspberry-pi-5", "raspberry-pi-5", []),
+        ("pc", "local", ['title = "Example CPU @ 2.00GHz (x86_64)"', "memory_gb = 16"]),
+    ],
+)
+def test_the_proposal_says_what_the_board_says(
+    at_a_board: Callable[[str], None], tmp_path: Path, board: str, base: str, words: list[str]
+) -> None:
+    at_a_board(board)
+    asked = profile_at("me@10.0.0.5", None, "ssh-ed25519 AAAA", None)
+    with open_device(load_profile("local"), tmp_path / "agent") as client:
+        text = proposed_toml(asked, client.info)
+    file = tmp_path / "board.toml"
+    file.write_text(text, encoding="utf-8")
+    profile = load_profile(str(file))
+    assert f'extends = "{base}"' in text.splitlines()
+    assert [word for word in words if word not in text.splitlines()] == []
+    assert (profile.ssh, profile.transport, profile.runtime) == (asked.ssh, "ssh", "onnxruntime")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["me@"], ["me@host:x"], ["@host"], ["local", "--host-key", "ssh-ed25519 AAAA"], ["local", "--python", "p"]],
+)
+def test_an_address_that_is_none_is_a_usage_error(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["devices", "probe", *arguments]) == EXIT_USAGE
+    assert "USER@HOST" in capsys.readouterr().err
