@@ -5,9 +5,9 @@ import signal
 import sys
 import tempfile
 from contextlib import ExitStack
-from typing import Any, Callable, Dict, NamedTuple, Optional
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
-from scbp_agent import memory, phases, solo, stdio, tensors, timing, wire
+from scbp_agent import contention, memory, phases, solo, stdio, tensors, timing, wire
 from scbp_agent.conditions import read_conditions
 from scbp_agent.runtimes import base
 
@@ -76,41 +76,41 @@ def _build(job: Dict[str, Any]) -> wire.BuildResult:
 
 def _paired(job: Dict[str, Any]) -> wire.PairedResult:
     plan = wire.paired_plan(job["plan"])
-    base.load(plan.options.runtime).version()
+    version = base.load(plan.options.runtime).version()
     batch = _batch(plan.inputs, job["files"])
     before = read_conditions()
-    loads = [_time_one_load(plan, batch, job, candidate_leads=index % 2 == 1) for index in range(plan.loads)]
-    missed = sum(load.missed_periods for load in loads)
+    models = [wire.ModelSamples([], []) for _ in plan.models]
+    records, missed, unsteady = [], 0, 0
+    for index in range(plan.loads):
+        # They take turns in who is loaded and timed first: it was an advantage of several percent.
+        lead = index % len(models)
+        order = [*range(lead, len(models)), *range(lead)]
+        load, record = _time_one_load(plan, [plan.models[own] for own in order], batch, job)
+        records.append(record)
+        for own, samples in zip(order, load.models):
+            models[own].blocks_ns.extend(samples.blocks_ns)
+            models[own].warmup_ns.extend(samples.warmup_ns)
+        missed += load.missed_periods
+        unsteady += load.unsteady_warmups
     return wire.PairedResult(
-        candidate_blocks_ns=[block for load in loads for block in load.candidate_blocks_ns],
-        reference_blocks_ns=[block for load in loads for block in load.reference_blocks_ns],
-        candidate_warmup_ns=[sample for load in loads for sample in load.candidate_warmup_ns],
-        reference_warmup_ns=[sample for load in loads for sample in load.reference_warmup_ns],
-        missed_periods=None if plan.period_ns is None else missed,
-        unsteady_warmups=sum(load.unsteady_warmups for load in loads),
-        conditions={"before": before, "after": read_conditions()},
+        models,
+        records,
+        None if plan.period_ns is None else missed,
+        unsteady,
+        {"before": before, "after": read_conditions(), "runtime_version": version},
     )
 
 
 def _time_one_load(
-    plan: wire.PairedPlan, batch: Optional[tensors.Array], job: Dict[str, Any], candidate_leads: bool
-) -> timing.PairedSamples:
-    """Load and time both. They take turns in who is loaded and timed first: it was an advantage of several percent."""
-    candidate, reference = (plan.candidate, plan.options), (plan.reference, plan.reference_options or plan.options)
-    leads, follows = (candidate, reference) if candidate_leads else (reference, candidate)
+    plan: wire.PairedPlan, models: List[wire.RoundModel], batch: Optional[tensors.Array], job: Dict[str, Any]
+) -> Tuple[timing.RoundSamples, wire.LoadRecord]:
     schedule = timing.PairedSchedule(plan.blocks, plan.block_ns, plan.warmup_ns, plan.warmup_limit_ns, plan.period_ns)
-    with ExitStack() as models:
-        first = models.enter_context(_open(leads[0], leads[1], job))
-        second = models.enter_context(_open(follows[0], follows[1], job))
-        samples = timing.time_paired(_subject(second, batch), _subject(first, batch), schedule)
-    if not candidate_leads:
-        return samples
-    return samples._replace(
-        candidate_blocks_ns=samples.reference_blocks_ns,
-        reference_blocks_ns=samples.candidate_blocks_ns,
-        candidate_warmup_ns=samples.reference_warmup_ns,
-        reference_warmup_ns=samples.candidate_warmup_ns,
-    )
+    with ExitStack() as stack:
+        opened = [stack.enter_context(_open(own.model, own.options, job)) for own in models]
+        subjects = [_subject(own, batch) for own in opened]
+        with contention.Counter() as counter:
+            samples = timing.time_round(subjects, schedule)
+    return samples, counter.record
 
 
 def _solo(job: Dict[str, Any]) -> wire.SoloResult:

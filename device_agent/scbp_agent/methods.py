@@ -109,7 +109,7 @@ class Methods(object):
         plan = wire.paired_plan(params)
         if plan.blocks % 2:
             raise wire.WireError("field 'blocks': expected an even number (ABBA), got %d" % plan.blocks)
-        return self._work("paired", params, plan, _hashes([plan.candidate, plan.reference], [plan.inputs]))
+        return self._work("paired", params, plan, _hashes([own.model for own in plan.models], [plan.inputs]))
 
     def _measure_solo(self, params: Dict[str, Any]) -> Dict[str, Any]:
         plan = wire.solo_plan(params)

@@ -6,6 +6,8 @@ import itertools
 import time
 from typing import Any, Callable, Iterator, List, NamedTuple, Optional, Sequence
 
+from scbp_agent import wire
+
 _MIN_WARMUP_RUNS = 3
 _MIN_BLOCK_RUNS = 2
 # At a camera's rate a block of 10 ms would be one of hundreds of frames where the model is small.
@@ -31,13 +33,10 @@ class PairedSchedule(NamedTuple):
     period_ns: Optional[int] = None
 
 
-class PairedSamples(NamedTuple):
-    """Raw samples, in the order taken; how many periods were missed, and how many warm-ups were still drifting."""
+class RoundSamples(NamedTuple):
+    """Each model's raw samples, in the order taken; periods that were missed, and warm-ups that still drifted."""
 
-    candidate_blocks_ns: List[List[int]]
-    reference_blocks_ns: List[List[int]]
-    candidate_warmup_ns: List[int]
-    reference_warmup_ns: List[int]
+    models: List[wire.ModelSamples]
     missed_periods: int = 0
     unsteady_warmups: int = 0
 
@@ -121,24 +120,23 @@ def time_loop(subject: Subject, runs: int, loop_ns: int, pace: Pace) -> List[int
     return samples
 
 
-def time_paired(candidate: Subject, reference: Subject, schedule: PairedSchedule) -> PairedSamples:
-    """Time both models in alternating blocks R C | C R | R C | ..., which is ABBA: a drift meets both alike.
+def time_round(subjects: Sequence[Subject], schedule: PairedSchedule) -> RoundSamples:
+    """Time the models in alternating blocks A B C | C B A | A B C | ...: a linear drift meets all alike.
 
-    Each model has a count of runs of its own that fills ``block_ns``. With one count for both, a model four times as
-    fast would get blocks a quarter as long, and a disturbance of a few ms would fall on it a quarter as often.
+    For two that is ABBA. Each model has a count of runs of its own that fills ``block_ns``. With one count for all, a
+    model four times as fast would get blocks a quarter as long, and a disturbance of a few ms would fall on it a
+    quarter as often.
     """
     pace = Pace(schedule.period_ns)
-    candidate_blocks: List[List[int]] = []
-    reference_blocks: List[List[int]] = []
     with without_garbage_collection():
-        warmups = warm_up([reference, candidate], schedule.warmup_ns, schedule.warmup_limit_ns, pace)
-        counts = [_runs_per_block(samples, schedule) for samples in warmups]
-        turns = [(reference, counts[0], reference_blocks), (candidate, counts[1], candidate_blocks)]
+        warmups = warm_up(subjects, schedule.warmup_ns, schedule.warmup_limit_ns, pace)
+        models = [wire.ModelSamples([], warmup_ns) for warmup_ns in warmups]
+        turns = [(own, _runs_per_block(kept.warmup_ns, schedule), kept) for own, kept in zip(subjects, models)]
         for block in range(schedule.blocks):
-            for subject, runs, blocks_ns in turns if block % 2 == 0 else reversed(turns):
-                blocks_ns.append(time_runs(subject, runs, pace))
+            for subject, runs, kept in turns if block % 2 == 0 else reversed(turns):
+                kept.blocks_ns.append(time_runs(subject, runs, pace))
     unsteady = sum(is_drifting(samples) for samples in warmups)
-    return PairedSamples(candidate_blocks, reference_blocks, warmups[1], warmups[0], pace.missed, unsteady)
+    return RoundSamples(models, pace.missed, unsteady)
 
 
 @contextlib.contextmanager

@@ -34,8 +34,9 @@ _UNITS = {
     "ms": {"us": 1e-3, "ms": 1.0, "s": 1e3},
     "MB": {"kB": 1e-3, "KB": 1e-3, "MB": 1.0, "GB": 1e3},
     "Hz": {"Hz": 1.0, "hz": 1.0, "fps": 1.0},
+    "%": {"%": 1.0},
 }
-_QUANTITY = re.compile(r"\s*([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\s*([A-Za-z]+)\s*")
+_QUANTITY = re.compile(r"\s*([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\s*([A-Za-z]+|%)\s*")
 
 
 def _reads(unit: str) -> BeforeValidator:
@@ -84,6 +85,7 @@ Binning = Annotated[BinningMethod | Mapping[str, tuple[str, ...]], BeforeValidat
 Milliseconds = Annotated[float | None, _reads("ms"), _writes("ms")]
 Megabytes = Annotated[float | None, _reads("MB"), _writes("MB")]
 Hertz = Annotated[float | None, _reads("Hz"), _writes("Hz")]
+Percent = Annotated[float | None, _reads("%"), _writes("%")]
 Augment = Literal["none", "shift", "crop-flip", "resized-crop-flip"]
 Accuracy = Literal["importance", "refit", "supernet"]
 SearchStrategy = Literal["guided", "one_shot", "random", "uniform", "nsga2", "tpe", "gp"]
@@ -135,6 +137,11 @@ class RunConfig(BaseModel):
         halving: successive halving's first rung, in epochs; None trains every candidate to the end.
         train_workers: candidates trained at the same time, each in a process of its own.
         compile: whether trainings go through ``torch.compile``.
+        ci_width: percent; each latency ratio is measured until its 95 % interval is narrower. None: a fixed number of
+            loads.
+        max_seconds: what one round of measurements may take. None: no limit of its own.
+        builds: engines of each trained network that are built and measured; None is 3 where the device's
+            runtime builds any.
         rate: Hz; models run at a camera's rate while they are timed. None is a tight loop.
         precision: what trained networks are exported in, each a competitor of its own; the first is what structures
             are measured in before.
@@ -177,6 +184,9 @@ class RunConfig(BaseModel):
     halving: int | None = Field(None, ge=1)
     train_workers: int = Field(1, ge=1)
     compile: bool = False
+    ci_width: Percent = Field(None, le=100.0)
+    max_seconds: float | None = Field(None, gt=0)
+    builds: int | None = Field(None, ge=1)
     rate: Hertz = Field(None, le=MAX_RATE_HZ)
     precision: Annotated[tuple[Precision, ...], Field(min_length=1)] = (Precision.FP32,)
     latency_budget: Milliseconds = None

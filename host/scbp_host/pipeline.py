@@ -21,6 +21,7 @@ from scbp_host.errors import UsageError
 from scbp_host.events import Listener, Progress, StageFinished, StageStarted, Warned
 from scbp_host.export.formats import converter_for
 from scbp_host.export.precision import check_precisions
+from scbp_host.measuring.builds import require_builds
 from scbp_host.measuring.session import MeasureSettings
 from scbp_host.profiles import load_profile, require_clocks
 from scbp_host.report import Summary, write_html, write_summary
@@ -107,6 +108,8 @@ def run(
     _check_weights(config, spec)
     with open_device(profile) as client, Store.open(config.out / STORE_FILE) as store:
         client.require_runtime(profile.runtime)
+        if (config.builds or 1) > 1:
+            require_builds(client)
         # From the beginning to the end, trainings included: an hour into a run, a board in use would be a surprise.
         client.reserve(f"run in {config.out.resolve()}", wait_s, lambda message: listen(Warned(message)))
         if config.lock_clocks:

@@ -92,10 +92,10 @@ def test_at_a_cameras_rate_the_loop_waits_and_the_samples_do_not(agent, options,
 def test_a_pair_at_a_cameras_rate(agent, options, linear_model, weights):
     model = agent.put_model(linear_model(weights))
     plan = {"loads": 1, "blocks": 2, "block_ns": 10**6, "warmup_ns": 1, "deadline_s": 60.0, "period_ns": 2_000_000}
-    params = {**plan, "candidate": model, "reference": model, "options": options, "inputs": None}
+    params = {**plan, "models": [{"model": model, "options": options}] * 2, "inputs": None}
     result = wire.paired_result(agent.result(wire.MEASURE_PAIRED, **params))
     assert result.missed_periods is not None
-    assert all(len(block) <= 5 for block in result.candidate_blocks_ns)
+    assert all(len(block) <= 5 for own in result.models for block in own.blocks_ns)
     tight = wire.paired_result(agent.result(wire.MEASURE_PAIRED, **{**params, "period_ns": None}))
     assert tight.missed_periods is None
 

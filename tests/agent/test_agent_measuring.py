@@ -4,6 +4,7 @@ import base64
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 
 from scbp_agent import wire
@@ -27,8 +28,8 @@ def median_ns(blocks):
 
 def paired(options, candidate, reference, inputs=None, **changes):
     plan = {"loads": 1, "blocks": 4, "block_ns": 200_000, "warmup_ns": 100_000, "deadline_s": DEADLINE_S, **changes}
-    plan.update(candidate=candidate, reference=reference, options=options, inputs=inputs)
-    return plan
+    models = [{"model": own, "options": options} for own in (reference, candidate)]
+    return {**plan, "models": models, "inputs": inputs}
 
 
 def test_paired_gives_every_raw_sample(agent, options, linear_model, weights, images):
@@ -36,22 +37,25 @@ def test_paired_gives_every_raw_sample(agent, options, linear_model, weights, im
     reference = agent.put_model(linear_model(np.tile(weights, 400)))
     plan = paired(options, candidate, reference, agent.put_tensor(images))
     result = wire.paired_result(agent.result(wire.MEASURE_PAIRED, **plan))
-    assert len(result.candidate_blocks_ns) == len(result.reference_blocks_ns) == 4
-    assert all(len(block) >= 2 for block in result.candidate_blocks_ns + result.reference_blocks_ns)
-    assert len(result.candidate_warmup_ns) >= 3
-    assert len(result.reference_warmup_ns) >= 3
-    assert set(result.conditions) == {"before", "during", "after"}
+    of_reference, of_candidate = result.models
+    assert len(of_candidate.blocks_ns) == len(of_reference.blocks_ns) == 4
+    assert all(len(block) >= 2 for block in of_candidate.blocks_ns + of_reference.blocks_ns)
+    assert len(of_candidate.warmup_ns) >= 3
+    assert len(of_reference.warmup_ns) >= 3
+    assert set(result.conditions) == {"before", "during", "after", "runtime_version"}
+    assert result.conditions["runtime_version"] == onnxruntime.__version__
     assert result.conditions["before"].keys() == result.conditions["after"].keys()
     # 400 times the work is no question of timing.
-    assert median_ns(result.candidate_blocks_ns) < median_ns(result.reference_blocks_ns)
+    assert median_ns(of_candidate.blocks_ns) < median_ns(of_reference.blocks_ns)
     assert agent.scratch_files() == []
 
 
 def test_paired_loads_both_models_anew_and_keeps_the_order(agent, options, linear_model, weights):
     model = agent.put_model(linear_model(weights))
     result = wire.paired_result(agent.result(wire.MEASURE_PAIRED, **paired(options, model, model, loads=3)))
-    assert len(result.candidate_blocks_ns) == len(result.reference_blocks_ns) == 3 * 4
-    assert len(result.candidate_warmup_ns) >= 3 * 3
+    assert [len(own.blocks_ns) for own in result.models] == [3 * 4] * 2
+    assert all(len(own.warmup_ns) >= 3 * 3 for own in result.models)
+    assert len(result.loads) == 3
 
 
 def test_paired_never_mixes_the_models_up_whoever_leads(agent, options, linear_model, weights):
@@ -60,7 +64,8 @@ def test_paired_never_mixes_the_models_up_whoever_leads(agent, options, linear_m
     result = wire.paired_result(agent.result(wire.MEASURE_PAIRED, **paired(options, small, large, loads=2)))
     for load in (slice(0, 4), slice(4, 8)):
         # 400 times the work is no question of timing.
-        assert median_ns(result.candidate_blocks_ns[load]) < median_ns(result.reference_blocks_ns[load])
+        of_large, of_small = result.models
+        assert median_ns(of_small.blocks_ns[load]) < median_ns(of_large.blocks_ns[load])
 
 
 def test_paired_makes_its_own_inputs_where_none_are_sent(agent, options, linear_model, weights):

@@ -63,9 +63,9 @@ def test_it_is_measured_in_pairs_and_alone_without_inputs_of_the_hosts(agent, fi
     assert agent.hello["max_opset"]["ncnn"] is None
     model = put(agent, files)
     plan = {"loads": 2, "blocks": 2, "block_ns": 200_000, "warmup_ns": 100_000, "deadline_s": DEADLINE_S}
-    pair = {"candidate": model, "reference": model, "options": options(), "inputs": None}
+    pair = {"models": [{"model": model, "options": options()}] * 2, "inputs": None}
     paired = wire.paired_result(agent.result(wire.MEASURE_PAIRED, **pair, **plan))
-    assert len(paired.candidate_blocks_ns) == 2 * 2
+    assert [len(own.blocks_ns) for own in paired.models] == [2 * 2] * 2
     solo = {"model": model, "options": options(), "inputs": None, "runs": 2, "deadline_s": DEADLINE_S}
     assert wire.solo_result(agent.result(wire.MEASURE_SOLO, **solo)).load_ns > 0
     assert agent.scratch_files() == []

@@ -37,8 +37,8 @@ def test_a_model_is_measured_with_the_oldest_runtime_under_the_oldest_python(sta
     plan = {"loads": 2, "blocks": 4, "block_ns": 200_000, "warmup_ns": 100_000, "deadline_s": 60.0, "inputs": None}
     settings = {"providers": ["CPUExecutionProvider"], "graph_optimization": "extended", "allow_spinning": True}
     options = {"runtime": "onnxruntime", "threads": 1, "settings": settings}
-    paired = agent.result(wire.MEASURE_PAIRED, candidate=model, reference=model, options=options, **plan)
-    assert len(wire.paired_result(paired).candidate_blocks_ns) == 2 * 4
+    paired = agent.result(wire.MEASURE_PAIRED, models=[{"model": model, "options": options}] * 2, **plan)
+    assert [len(own.blocks_ns) for own in wire.paired_result(paired).models] == [2 * 4] * 2
     assert wire.solo_result(agent.result(wire.MEASURE_SOLO, **solo(model))).peak_rss_bytes > 0
     layers = {"model": model, "options": options, "inputs": None, "warmup_runs": 1, "runs": 2, "deadline_s": 60.0}
     assert "MatMul" in str(agent.result(wire.MEASURE_LAYERS, **layers)["nodes"])

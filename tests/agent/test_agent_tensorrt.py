@@ -86,8 +86,9 @@ def test_an_engine_is_built_once_and_is_what_every_worker_runs(jetson, make_onnx
     assert solo["device_times"]["compute_ns"][0] == 50_000_000
     assert any("built with a workspace" in note for note in solo["notes"])
     schedule = {"loads": 2, "blocks": 2, "block_ns": 1000, "warmup_ns": 1000}
-    paired = agent.result(wire.MEASURE_PAIRED, candidate=other, reference=one, **schedule, **plan)
-    assert len(paired["candidate_blocks_ns"]) == 4
+    models = [{"model": own, "options": options} for own in (one, other)]
+    paired = agent.result(wire.MEASURE_PAIRED, models=models, **schedule, **plan)
+    assert len(paired["models"][1]["blocks_ns"]) == 4
     before = [(path.name, path.stat().st_ctime_ns) for path in engines(agent)]
     assert len(before) == 2
     images = np.random.default_rng(0).standard_normal((3, 3, 8, 8)).astype(np.float32)

@@ -39,28 +39,35 @@ def clock(monkeypatch):
 
 def test_blocks_alternate_in_the_order_abba(clock):
     candidate, reference = clock.subject("C", 100), clock.subject("R", 100)
-    samples = timing.time_paired(candidate, reference, timing.PairedSchedule(4, 200, 300))
+    of_reference, of_candidate = timing.time_round([reference, candidate], timing.PairedSchedule(4, 200, 300)).models
     warmup, blocks = clock.order[:6], clock.order[6:]
     assert warmup == "RCRCRC"
     assert blocks == "RRCCCCRRRRCCCCRR"
-    assert samples.candidate_blocks_ns == samples.reference_blocks_ns == [[100, 100]] * 4
-    assert samples.candidate_warmup_ns == samples.reference_warmup_ns == [100] * 3
+    assert of_candidate.blocks_ns == of_reference.blocks_ns == [[100, 100]] * 4
+    assert of_candidate.warmup_ns == of_reference.warmup_ns == [100] * 3
+
+
+def test_several_go_forth_and_back(clock):
+    subjects = [clock.subject(letter, 100) for letter in "RABC"]
+    samples = timing.time_round(subjects, timing.PairedSchedule(4, 200, 300))
+    assert clock.order[12:] == "RRAABBCCCCBBAARR" * 2
+    assert [own.blocks_ns for own in samples.models] == [[[100, 100]] * 4] * 4
 
 
 def test_each_model_fills_the_block_with_runs_of_its_own(clock):
     candidate, reference = clock.subject("C", 100), clock.subject("R", 400)
-    samples = timing.time_paired(candidate, reference, timing.PairedSchedule(2, 2000, 1000))
-    assert [sum(block) for block in samples.candidate_blocks_ns] == [2000, 2000]
-    assert [sum(block) for block in samples.reference_blocks_ns] == [2000, 2000]
-    assert sum(samples.candidate_warmup_ns) == 1000
-    assert sum(samples.reference_warmup_ns) == 1200
+    of_reference, of_candidate = timing.time_round([reference, candidate], timing.PairedSchedule(2, 2000, 1000)).models
+    assert [sum(block) for block in of_candidate.blocks_ns] == [2000, 2000]
+    assert [sum(block) for block in of_reference.blocks_ns] == [2000, 2000]
+    assert sum(of_candidate.warmup_ns) == 1000
+    assert sum(of_reference.warmup_ns) == 1200
 
 
 def test_slow_model_still_gets_two_runs_a_block_and_three_to_warm_up(clock):
     candidate, reference = clock.subject("C", 10**9), clock.subject("R", 10**9)
-    samples = timing.time_paired(candidate, reference, timing.PairedSchedule(2, 1000, 1))
-    assert [len(block) for block in samples.candidate_blocks_ns] == [2, 2]
-    assert len(samples.candidate_warmup_ns) == 3
+    samples = timing.time_round([reference, candidate], timing.PairedSchedule(2, 1000, 1))
+    assert [len(block) for block in samples.models[1].blocks_ns] == [2, 2]
+    assert len(samples.models[1].warmup_ns) == 3
 
 
 def test_inputs_are_cycled_through():
@@ -79,7 +86,7 @@ def test_garbage_collection_is_off_while_timing_and_on_again_after_a_failure():
 
     subject = timing.Subject(run, ["x"])
     with pytest.raises(RuntimeError):
-        timing.time_paired(subject, subject, timing.PairedSchedule(2, 1, 1))
+        timing.time_round([subject, subject], timing.PairedSchedule(2, 1, 1))
     assert not any(states)
     assert gc.isenabled()
 
@@ -142,7 +149,7 @@ def test_too_few_samples_are_not_called_steady():
 def test_warm_ups_that_still_drift_are_counted(clock):
     schedule = timing.PairedSchedule(2, 1, 1, warmup_limit_ns=10**7)
     candidate, reference = ramp(clock, 10**6, 10_000, 1), clock.subject("R", 10**6)
-    assert timing.time_paired(candidate, reference, schedule).unsteady_warmups == 1
+    assert timing.time_round([reference, candidate], schedule).unsteady_warmups == 1
 
 
 def starts(clock, durations_ns, period_ns):
@@ -177,14 +184,14 @@ def test_waiting_is_in_no_sample(clock):
 
 
 def test_a_tight_loop_never_waits(clock):
-    timing.time_paired(clock.subject("C", 40), clock.subject("R", 40), timing.PairedSchedule(2, 400, 100))
+    timing.time_round([clock.subject("R", 40), clock.subject("C", 40)], timing.PairedSchedule(2, 400, 100))
     assert clock.slept_ns == 0
 
 
 def test_a_pair_takes_turns_at_the_pace_and_a_block_is_some_frames(clock):
     candidate, reference = clock.subject("C", 100), clock.subject("R", 2500)
-    samples = timing.time_paired(candidate, reference, timing.PairedSchedule(2, 10**6, 1, period_ns=1000))
-    assert [len(block) for block in samples.candidate_blocks_ns + samples.reference_blocks_ns] == [5] * 4
+    samples = timing.time_round([reference, candidate], timing.PairedSchedule(2, 10**6, 1, period_ns=1000))
+    assert [len(block) for own in samples.models for block in own.blocks_ns] == [5] * 4
     assert clock.order[6:] == "RRRRRCCCCCCCCCCRRRRR"
     # Each of the reference's runs lasts for two frames more; what a last one misses, nobody waits for.
     assert samples.missed_periods == 2 * (3 + 5 + 5 - 1)

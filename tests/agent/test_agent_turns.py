@@ -6,7 +6,8 @@ import numpy as np
 
 from scbp_agent import jobs
 
-CANDIDATE, REFERENCE = "a" * 64, "b" * 64
+MODELS = REFERENCE, FIRST, SECOND = "a" * 64, "b" * 64, "c" * 64
+OPTIONS = {"runtime": "onnxruntime", "threads": 1, "settings": {}}
 
 
 def test_the_models_take_turns_in_who_is_loaded_first(monkeypatch, linear_model, tmp_path):
@@ -23,12 +24,10 @@ def test_the_models_take_turns_in_who_is_loaded_first(monkeypatch, linear_model,
     path = tmp_path / "model.onnx"
     path.write_bytes(linear_model(np.ones((48, 5), np.float32)))
     plan = {
-        "candidate": {"format": "onnx", "blobs": {"model": CANDIDATE}},
-        "reference": {"format": "onnx", "blobs": {"model": REFERENCE}},
-        "options": {"runtime": "onnxruntime", "threads": 1, "settings": {}},
+        "models": [{"model": {"format": "onnx", "blobs": {"model": own}}, "options": OPTIONS} for own in MODELS],
         "inputs": None,
-        **{"loads": 4, "blocks": 2, "block_ns": 1000, "warmup_ns": 1000, "deadline_s": 60.0},
+        **{"loads": 3, "blocks": 2, "block_ns": 1000, "warmup_ns": 1000, "deadline_s": 60.0},
     }
-    files = {CANDIDATE: str(path), REFERENCE: str(path)}
+    files = {own: str(path) for own in MODELS}
     jobs._paired({"plan": plan, "files": files, "engines": str(tmp_path / "engines")})
-    assert loaded == [REFERENCE, CANDIDATE, CANDIDATE, REFERENCE] * 2
+    assert loaded == [REFERENCE, FIRST, SECOND, FIRST, SECOND, REFERENCE, SECOND, REFERENCE, FIRST]

@@ -146,7 +146,7 @@ def measure_runs(model: Path, loads: int, quick: bool) -> dict[str, Any]:
     with watch.Watch():
         done = subprocess.run(command, check=True, capture_output=True, text=True)
     agent, bare = json.loads(done.stdout)
-    ratio = latency_ratio(agent, bare, 0, loads=loads)
+    ratio = latency_ratio(agent, bare, loads=loads)
     return {
         "model": f"resnet18 at 32 x 32 with {WIDTH:g} of its channels, filler weights, 1 thread",
         "loads": loads,
@@ -169,9 +169,9 @@ def time_both(path: str, loads: int) -> tuple[list[list[int]], list[list[int]]]:
         with first, second:
             inputs = tensors.entries(None, agent)
             subjects = timing.Subject(agent.run, inputs), BareSubject(bare, inputs)
-            samples = timing.time_paired(*subjects, timing.PairedSchedule(BLOCKS, BLOCK_NS, WARMUP_NS))
-        agent_blocks += samples.candidate_blocks_ns
-        bare_blocks += samples.reference_blocks_ns
+            samples = timing.time_round(subjects[::-1], timing.PairedSchedule(BLOCKS, BLOCK_NS, WARMUP_NS))
+        agent_blocks += samples.models[1].blocks_ns
+        bare_blocks += samples.models[0].blocks_ns
     return agent_blocks, bare_blocks
 
 

@@ -114,7 +114,6 @@ class Judge:
                 client.options,
                 self._reference(),
                 self._images,
-                0,
                 pack_reference=True,
             )
         return self._session

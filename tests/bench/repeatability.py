@@ -81,7 +81,7 @@ def measure_all(reference: bytes, models: dict[str, bytes]) -> dict[str, float]:
     profile = load_profile("local")
     images = load_task("digits", (3, 32, 32)).validation.images[:16]
     with tempfile.TemporaryDirectory() as folder, open_device(profile, folder) as client:
-        session = MeasuringSession(client, MeasureSettings(), client.options, reference, images, 0, pack_reference=True)
+        session = MeasuringSession(client, MeasureSettings(), client.options, reference, images, pack_reference=True)
         surest: dict[str, Interval] = {}
         names = list(models)
         for _ in range(1 + PASSES):

@@ -24,7 +24,8 @@ from scbp_host import errors
 from scbp_host.cli.main import app
 from scbp_host.config import DEFAULT_ACCURACY_DROP, RunConfig
 from scbp_host.domain.outcome import FailureKind
-from scbp_host.measuring.paired import RESAMPLES
+from scbp_host.domain.verdict import REMEDIES, VerdictKind
+from scbp_host.measuring.stopping import DEFAULT_SECONDS, LEAST_LOADS
 from scbp_host.profiles import _ClocksTable, _HardwareTable, _ProfileTable, _SshTable, load_profile
 from scbp_host.space.ratio_sets.diagram import EDGE_LIMIT
 from scbp_host.space.ratio_sets.expression import parse_ratio_set
@@ -41,6 +42,7 @@ README = ROOT / "README.md"
 CONFIGURATION = ROOT / "docs" / "configuration.md"
 DATA = ROOT / "docs" / "data.md"
 DEVICES = ROOT / "docs" / "devices.md"
+MEASURING = ROOT / "docs" / "measuring.md"
 SPACE = ROOT / "docs" / "space.md"
 TRAINING = ROOT / "docs" / "training.md"
 TROUBLESHOOTING = ROOT / "docs" / "troubleshooting.md"
@@ -335,7 +337,8 @@ STATED = [
     (DEVICES, f"more than {ENQUEUE_BOUND_SHARE} of the GPU's time"),
     (DEVICES, "the largest of {}, {}, {} and {} MiB".format(*(size // MIB for size in WORKSPACES))),
     (DEVICES, f"Images: {TIMING_IMAGES} of the validation split"),
-    (ROOT / "docs" / "design.md", f"{RESAMPLES:,} resamples"),
+    (MEASURING, f"before there are {LEAST_LOADS} loads"),
+    (MEASURING, f"or {DEFAULT_SECONDS:.0f} s are spent"),
 ]
 
 
@@ -364,6 +367,11 @@ def test_the_exit_codes_are_those_of_the_program() -> None:
 
 def test_every_kind_of_failure_is_explained() -> None:
     assert {code(row[0]) for row in table(TROUBLESHOOTING, "A candidate that failed")} == {*FailureKind}
+
+
+def test_every_verdict_is_documented_with_its_remedy() -> None:
+    stated = {code(kind): remedy for kind, _, remedy in table(MEASURING, "Verdicts")}
+    assert stated == {kind: REMEDIES[kind] for kind in VerdictKind if kind is not VerdictKind.UNSORTED}
 
 
 def template(node: ast.AST) -> str | None:

@@ -28,6 +28,7 @@ from scbp_agent.wire.plans import InferPlan as InferPlan
 from scbp_agent.wire.plans import LayersPlan as LayersPlan
 from scbp_agent.wire.plans import ModelRef as ModelRef
 from scbp_agent.wire.plans import PairedPlan as PairedPlan
+from scbp_agent.wire.plans import RoundModel as RoundModel
 from scbp_agent.wire.plans import RuntimeOptions as RuntimeOptions
 from scbp_agent.wire.plans import SoloPlan as SoloPlan
 from scbp_agent.wire.plans import TensorRef as TensorRef
@@ -44,6 +45,8 @@ from scbp_agent.wire.results import DeviceTimes as DeviceTimes
 from scbp_agent.wire.results import Energy as Energy
 from scbp_agent.wire.results import InferResult as InferResult
 from scbp_agent.wire.results import LayersResult as LayersResult
+from scbp_agent.wire.results import LoadRecord as LoadRecord
+from scbp_agent.wire.results import ModelSamples as ModelSamples
 from scbp_agent.wire.results import NodeTime as NodeTime
 from scbp_agent.wire.results import PairedResult as PairedResult
 from scbp_agent.wire.results import Phase as Phase
@@ -54,7 +57,7 @@ from scbp_agent.wire.results import layers_result as layers_result
 from scbp_agent.wire.results import paired_result as paired_result
 from scbp_agent.wire.results import solo_result as solo_result
 
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 3
 MAX_LINE_BYTES = 64 * 1024 * 1024
 
 HELLO = "hello"

@@ -19,22 +19,25 @@ RuntimeOptions.__doc__ = """Which runtime runs the model, with how many intra-op
 """
 
 
-class PairedPlan(NamedTuple):
-    """Time candidate and reference in alternating blocks, in the order ABBA, in one worker.
+RoundModel = NamedTuple("RoundModel", [("model", ModelRef), ("options", RuntimeOptions)])
+RoundModel.__doc__ = """A model that takes turns with others, and how it is run."""
 
-    Both are loaded anew ``loads`` times, since where a model's weights come to lie in memory moves its latency;
-    ``blocks`` is the number for each model after each load (even); each block runs for about ``block_ns`` (at least two
-    runs); ``inputs`` are cycled through, one batch entry a run; None means seeded noise.
+
+class PairedPlan(NamedTuple):
+    """Time models in alternating blocks, forth and back (R A B | B A R | ...: for two, that is ABBA), in one worker.
+
+    All are loaded anew ``loads`` times, since where a model's weights come to lie in memory moves its latency; from
+    load to load another one leads. The first of ``models`` is the reference, which the host divides by; where nothing
+    fits beside another, a model may be alone. ``blocks`` is the number for each model after each load (even); each
+    block runs for about ``block_ns`` (at least two runs); ``inputs`` are cycled through, one batch entry a run; None
+    means seeded noise.
 
     Each warm-up takes ``warmup_ns`` and, with a ``warmup_limit_ns``, goes on until the latency does not drift any more.
     With ``period_ns`` each run begins at the next multiple of it, as if a camera gave the frames; None is a tight loop.
-    ``memory_limit_bytes`` bounds the worker's address space. ``reference_options`` are the reference's where they are
-    not the candidate's, such as another precision.
+    ``memory_limit_bytes`` bounds the worker's address space.
     """
 
-    candidate: ModelRef
-    reference: ModelRef
-    options: RuntimeOptions
+    models: Tuple[RoundModel, ...]
     inputs: Optional[TensorRef]
     loads: int
     blocks: int
@@ -44,7 +47,11 @@ class PairedPlan(NamedTuple):
     warmup_limit_ns: Optional[int] = None
     period_ns: Optional[int] = None
     memory_limit_bytes: Optional[int] = None
-    reference_options: Optional[RuntimeOptions] = None
+
+    @property
+    def options(self) -> RuntimeOptions:
+        """How the reference is run."""
+        return self.models[0].options
 
 
 class BuildPlan(NamedTuple):
@@ -124,11 +131,11 @@ def runtime_options(data: Dict[str, Any]) -> RuntimeOptions:
 
 def paired_plan(data: Dict[str, Any]) -> PairedPlan:
     """Read a PairedPlan; raises WireError."""
-    reference_options = field({"reference_options": None, **data}, "reference_options", dict, type(None))
+    models = field(data, "models", list)
+    if not models or not all(isinstance(own, dict) for own in models):
+        raise WireError("field 'models': expected at least one object, got %r" % (models,))
     return PairedPlan(
-        model_ref(field(data, "candidate", dict)),
-        model_ref(field(data, "reference", dict)),
-        runtime_options(field(data, "options", dict)),
+        tuple(_round_model(own) for own in models),
         _optional_tensor(data, "inputs"),
         positive(data, "loads"),
         positive(data, "blocks"),
@@ -138,8 +145,11 @@ def paired_plan(data: Dict[str, Any]) -> PairedPlan:
         warmup_limit_ns=optional_positive(data, "warmup_limit_ns"),
         period_ns=optional_positive(data, "period_ns"),
         memory_limit_bytes=optional_positive(data, "memory_limit_bytes"),
-        reference_options=reference_options and runtime_options(reference_options),
     )
+
+
+def _round_model(data: Dict[str, Any]) -> RoundModel:
+    return RoundModel(model_ref(field(data, "model", dict)), runtime_options(field(data, "options", dict)))
 
 
 def build_plan(data: Dict[str, Any]) -> BuildPlan:

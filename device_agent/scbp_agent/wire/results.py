@@ -4,18 +4,36 @@ from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from scbp_agent.wire.codec import WireError, field, optional_positive, positive, samples
 
+ModelSamples = NamedTuple("ModelSamples", [("blocks_ns", List[List[int]]), ("warmup_ns", List[int])])
+ModelSamples.__doc__ = (
+    """One model's raw samples in ns, block by block in the order taken, load after load; warm-ups apart."""
+)
 
-class PairedResult(NamedTuple):
-    """Raw samples in ns, block by block in the order taken, load after load; warm-ups kept apart.
 
-    ``missed_periods`` counts the frames that came and went while a run was under way, of both models together, None for
-    a tight loop; ``unsteady_warmups`` how many of the warm-ups, two after each load, ended while they still drifted.
+class LoadRecord(NamedTuple):
+    """What the kernel counted while one load of all models was warmed up and timed.
+
+    ``waited_ns`` is how long the worker's threads together were ready to run and did not; ``stolen_ns`` how long the
+    machine that this one is a guest of gave its processors to others, all of them together. None is what the kernel
+    does not tell.
     """
 
-    candidate_blocks_ns: List[List[int]]
-    reference_blocks_ns: List[List[int]]
-    candidate_warmup_ns: List[int]
-    reference_warmup_ns: List[int]
+    duration_ns: int
+    waited_ns: Optional[int]
+    stolen_ns: Optional[int]
+    involuntary_switches: int
+
+
+class PairedResult(NamedTuple):
+    """The samples of each of the plan's models, in its order, and how each load went.
+
+    ``missed_periods`` counts the frames that came and went while a run was under way, of all models together, None for
+    a tight loop; ``unsteady_warmups`` how many of the warm-ups, one of each model after each load, ended while they
+    still drifted.
+    """
+
+    models: List[ModelSamples]
+    loads: List[LoadRecord]
     missed_periods: Optional[int]
     unsteady_warmups: int
     conditions: Dict[str, Any]
@@ -138,14 +156,34 @@ LayersResult.__doc__ = (
 def paired_result(data: Dict[str, Any]) -> PairedResult:
     """Read a PairedResult; raises WireError."""
     return PairedResult(
-        [samples(block) for block in field(data, "candidate_blocks_ns", list)],
-        [samples(block) for block in field(data, "reference_blocks_ns", list)],
-        samples(field(data, "candidate_warmup_ns", list)),
-        samples(field(data, "reference_warmup_ns", list)),
+        [_model_samples(own) for own in _objects(data, "models")],
+        [_load_record(own) for own in _objects(data, "loads")],
         _optional_count(data, "missed_periods"),
         field(data, "unsteady_warmups", int),
         field(data, "conditions", dict),
     )
+
+
+def _model_samples(data: Dict[str, Any]) -> ModelSamples:
+    return ModelSamples(
+        [samples(own) for own in field(data, "blocks_ns", list)], samples(field(data, "warmup_ns", list))
+    )
+
+
+def _load_record(data: Dict[str, Any]) -> LoadRecord:
+    return LoadRecord(
+        positive(data, "duration_ns"),
+        _optional_count(data, "waited_ns"),
+        _optional_count(data, "stolen_ns"),
+        field(data, "involuntary_switches", int),
+    )
+
+
+def _objects(data: Dict[str, Any], name: str) -> List[Dict[str, Any]]:
+    values = field(data, name, list)
+    if not all(isinstance(own, dict) for own in values):
+        raise WireError("field %r: expected objects, got %r" % (name, values))
+    return list(values)
 
 
 def build_result(data: Dict[str, Any]) -> BuildResult:
@@ -194,13 +232,11 @@ def infer_result(data: Dict[str, Any]) -> InferResult:
 
 def layers_result(data: Dict[str, Any]) -> LayersResult:
     """Read a LayersResult; raises WireError."""
-    nodes = [_node_time(node) for node in field(data, "nodes", list)]
+    nodes = [_node_time(node) for node in _objects(data, "nodes")]
     return LayersResult(nodes, field(data, "conditions", dict))
 
 
-def _node_time(data: Any) -> NodeTime:
-    if not isinstance(data, dict):
-        raise WireError("field 'nodes': expected objects, got %r" % (data,))
+def _node_time(data: Dict[str, Any]) -> NodeTime:
     latency_ns = field(data, "latency_ns", int)
     if latency_ns < 0:
         raise WireError("field 'latency_ns': expected at least 0, got %d" % latency_ns)

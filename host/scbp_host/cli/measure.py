@@ -32,6 +32,12 @@ def measure(
     reference: Annotated[
         Path | None, typer.Option(help="Another ONNX to pair with; itself where none is given.")
     ] = None,
+    ci_width: Annotated[
+        str | None, typer.Option(help="Measure until the ratio's 95 % interval is narrower, e.g. 1%.")
+    ] = None,
+    max_seconds: Annotated[
+        float | None, typer.Option(help="Measure for so long, or until then where --ci-width is not met before.")
+    ] = None,
     rate: Annotated[
         str | None, typer.Option(help="Run at a camera's rate, e.g. 30hz, and not in a tight loop.")
     ] = None,
@@ -54,12 +60,12 @@ def measure(
     from scbp_host.measuring.builds import measure_builds, require_builds
     from scbp_host.measuring.layers import measure_layers
     from scbp_host.measuring.session import MeasureSettings, MeasuringSession
-    from scbp_host.measuring.settings import period_of
+    from scbp_host.measuring.settings import settings_of
 
-    period_ns = period_of(config_of_flags({"rate": rate}).rate)
+    config = config_of_flags({"rate": rate, "ci_width": ci_width, "max_seconds": max_seconds})
     profile = load_profile(device)
     wanted = _read_precisions(profile, precision)
-    settings = MeasureSettings(period_ns=period_ns, memory_limit_bytes=profile.memory_limit_bytes)
+    settings = settings_of(MeasureSettings(), config, profile)
     convert = converter_for(profile.runtime)
     if lock_clocks:
         require_clocks(profile)
@@ -74,7 +80,7 @@ def measure(
             client.lock_clocks()
         for warning in client.warnings:
             show_warning(warning)
-        session = MeasuringSession(client, settings, client.options, paired_with, None, 0, convert=convert)
+        session = MeasuringSession(client, settings, client.options, paired_with, None, convert=convert)
         measurement = _need(model, session.measure(content, pack=False))
         measured = Measured(
             measurement,

@@ -62,7 +62,12 @@ class Measured:
 def _builds(built: Builds) -> dict[str, Any]:
     facts = [_facts(own) for own in built.measurements]
     wanted = ("latency_p50_ms", "latency_ratio", "latency_ratio_ci95", "build_s")
-    return {"builds": [{name: own[name] for name in wanted} for own in facts], "build_spread": built.spread}
+    whole = built.whole.ratio
+    return {
+        "builds": [{name: own[name] for name in wanted} for own in facts],
+        "build_spread": built.spread,
+        "latency_ratio_over_builds": {"value": whole.value, "ci95": [whole.low, whole.high]},
+    }
 
 
 def _show_builds(built: Builds) -> None:
@@ -91,10 +96,12 @@ def _facts(measurement: Measurement) -> dict[str, Any]:
         "rate_hz": None if measurement.period_ns is None else 1e9 / measurement.period_ns,
         "missed_frames": measurement.missed_periods,
         "load_ms": measurement.load_ns / 1e6,
+        "sampling": measurement.sampling and measurement.sampling.to_json(),
         "clock_policy": (measurement.conditions.get("after") or {}).get("clock_policy"),
         "peak_memory_mb": measurement.peak_rss_bytes / 1e6,
         **_alone_facts(measurement.alone),
         "samples": sum(len(block) for block in blocks),
+        "verdicts": [own.kind.value for own in measurement.verdicts],
         "warnings": list(measurement.warnings),
     }
 

@@ -36,6 +36,13 @@ def run(
     ratios: Annotated[
         str | None, typer.Option(help="Width modifiers in (0, 1], e.g. 1,0.75,0.5,0.25; or a set.")
     ] = None,
+    ci_width: Annotated[
+        str | None, typer.Option(help="Time models until the ratio's interval is narrower: 1%.")
+    ] = None,
+    max_seconds: Annotated[float | None, typer.Option(help="Time no round of models for longer.")] = None,
+    builds: Annotated[
+        int | None, typer.Option(help="Engines built of each trained network (3, TensorRT alone).")
+    ] = None,
     rate: Annotated[str | None, typer.Option(help="Time models at a camera's rate, e.g. 30hz.")] = None,
     precision: Annotated[
         str | None, typer.Option(help="What networks are exported in: fp32, fp16, int8, uint8, e.g. fp32,int8 (fp32).")
@@ -99,6 +106,9 @@ def run(
         "binning": binning,
         "superblocks": superblocks,
         "ratios": parse_ratios(ratios),
+        "ci_width": ci_width,
+        "max_seconds": max_seconds,
+        "builds": builds,
         "rate": rate,
         "precision": None if precision is None else precision.split(","),
         "latency_budget": latency_budget,

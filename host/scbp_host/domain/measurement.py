@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from enum import StrEnum
 from typing import Any
 
 from scbp_host.domain.alone import Alone
+from scbp_host.domain.verdict import Verdict
 
 
 @dataclass(frozen=True)
@@ -30,9 +32,52 @@ class Interval:
         return Interval(value, value * math.exp(-down), value * math.exp(up))
 
     @property
+    def relative_width(self) -> float:
+        """The interval's width as a share of the value."""
+        return (self.high - self.low) / self.value
+
+    @property
     def relative_half_width(self) -> float:
         """Half the interval's width as a share of the value: 0.05 reads ±5 %."""
         return (self.high - self.low) / 2.0 / self.value
+
+
+class Stopped(StrEnum):
+    """Why no more was measured: the settings' number of loads, an interval that is narrow enough, the time spent."""
+
+    FIXED = "fixed"
+    CI_WIDTH = "ci_width"
+    BUDGET = "budget"
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the samples of a measurement came about.
+
+    Attributes:
+        loads: how often the models were loaded anew; the blocks are in load order, as many after each.
+        stopped: why there were no more.
+        seconds: from the first batch to the last, what was thrown away included.
+        discarded: batches of loads that were thrown away and repeated, since the board throttled or others used it.
+        together: how many models took turns, the reference among them.
+        alternating: the models did not fit beside each other, and took turns in workers of their own.
+    """
+
+    loads: int
+    stopped: Stopped = Stopped.FIXED
+    seconds: float = 0.0
+    discarded: int = 0
+    together: int = 2
+    alternating: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON-serialisable form; :meth:`from_json` is its inverse."""
+        return {**asdict(self), "stopped": self.stopped.value}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Sampling:
+        """Rebuild from :meth:`to_json`'s form."""
+        return cls(**{**data, "stopped": Stopped(data["stopped"])})
 
 
 @dataclass(frozen=True)
@@ -47,12 +92,14 @@ class Measurement:
         baseline_rss_bytes: that worker's VmHWM before it loaded the model (interpreter and runtime).
         load_ns: time to load the model in that worker.
         conditions: what the board said of itself before and after (clocks, load, temperatures), as recorded.
-        warnings: why the figures may be off, one line each, each with a remedy.
+        verdicts: why the figures may be off.
         candidate_warmup_ns: raw samples of the warm-ups, load after load.
         reference_warmup_ns: the same for the reference.
         period_ns: each run began at a multiple of it, as a camera gives frames; None is a tight loop.
         missed_periods: frames that came and went during a run, of both models; None for a tight loop.
         alone: what the model showed in workers of its own; None in runs of older versions.
+        sampling: how the samples came about; None in runs of older versions.
+        builds: the ratio of each build of the model's engine, of which ``ratio`` is the whole; empty where one counts.
     """
 
     ratio: Interval
@@ -62,12 +109,19 @@ class Measurement:
     baseline_rss_bytes: int
     load_ns: int
     conditions: dict[str, Any]
-    warnings: tuple[str, ...] = ()
+    verdicts: tuple[Verdict, ...] = ()
     candidate_warmup_ns: tuple[int, ...] = ()
     reference_warmup_ns: tuple[int, ...] = ()
     period_ns: int | None = None
     missed_periods: int | None = None
     alone: Alone | None = None
+    sampling: Sampling | None = None
+    builds: tuple[Interval, ...] = ()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Return the verdicts as lines, each with its remedy."""
+        return tuple(map(str, self.verdicts))
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-serialisable form; :meth:`from_json` is its inverse."""
@@ -79,12 +133,14 @@ class Measurement:
             "baseline_rss_bytes": self.baseline_rss_bytes,
             "load_ns": self.load_ns,
             "conditions": self.conditions,
-            "warnings": list(self.warnings),
+            "verdicts": [own.to_json() for own in self.verdicts],
             "candidate_warmup_ns": list(self.candidate_warmup_ns),
             "reference_warmup_ns": list(self.reference_warmup_ns),
             "period_ns": self.period_ns,
             "missed_periods": self.missed_periods,
             "alone": self.alone and self.alone.to_json(),
+            "sampling": self.sampling and self.sampling.to_json(),
+            "builds": [[own.value, own.low, own.high] for own in self.builds],
         }
 
     @classmethod
@@ -98,12 +154,14 @@ class Measurement:
             int(data["baseline_rss_bytes"]),
             int(data["load_ns"]),
             dict(data["conditions"]),
-            tuple(data["warnings"]),
+            tuple(map(Verdict.from_json, data["verdicts"] if "verdicts" in data else data["warnings"])),
             tuple(data.get("candidate_warmup_ns", ())),
             tuple(data.get("reference_warmup_ns", ())),
             data.get("period_ns"),
             data.get("missed_periods"),
             Alone.from_json(data["alone"]) if data.get("alone") else None,
+            Sampling.from_json(data["sampling"]) if data.get("sampling") else None,
+            tuple(Interval(*own) for own in data.get("builds", ())),
         )
 
 

@@ -1,17 +1,15 @@
-"""Measuring one model after the other on one device, each beside the same reference."""
+"""Measuring models on one device, each beside the same reference."""
 
 from __future__ import annotations
 
 import base64
-import hashlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from types import MappingProxyType
 from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from scbp_agent import wire
 from scbp_host.device.client import DeviceClient
@@ -20,12 +18,15 @@ from scbp_host.domain.measurement import Measurement
 from scbp_host.domain.outcome import Failure, FailureKind
 from scbp_host.errors import ProtocolError
 from scbp_host.measuring.alone import AloneBench, to_alone
-from scbp_host.measuring.paired import latency_ratio
+from scbp_host.measuring.fitting import Room, available_bytes, need_bytes
+from scbp_host.measuring.joining import joined
+from scbp_host.measuring.pooling import Pooled, unlike
+from scbp_host.measuring.rounds import RoundBench
 from scbp_host.measuring.settings import MeasureSettings as MeasureSettings
-from scbp_host.measuring.stability import stability_warnings, timing_warnings
+from scbp_host.measuring.shipping import Float32Array, Shipping
+from scbp_host.measuring.stability import judge
 
 T = TypeVar("T")
-Float32Array = NDArray[np.float32]
 Settings = Mapping[str, Any]
 NOTHING: Settings = MappingProxyType({})
 
@@ -49,12 +50,26 @@ class DeviceOutputs:
 
 
 @dataclass(frozen=True)
-class _Pair:
-    """A timed pair, and what of it lies on the device."""
+class Subject:
+    """A model to measure.
 
-    result: wire.PairedResult
-    model: wire.ModelRef
-    inputs: wire.TensorRef | None
+    Attributes:
+        onnx: self-contained.
+        pack: whether to compress it for the way; for filler weights.
+        told: the runtime's settings for this model, where they differ from the reference's.
+    """
+
+    onnx: bytes
+    pack: bool = False
+    told: Settings = field(default_factory=lambda: NOTHING)
+
+
+@dataclass(frozen=True)
+class _Alone:
+    """What building a model, and running it alone, gave."""
+
+    built: wire.BuildResult
+    solo: wire.SoloResult
 
 
 class MeasuringSession:
@@ -64,9 +79,8 @@ class MeasuringSession:
         client: a connected device.
         settings: how long to measure.
         options: runtime, threads and settings of the reference, e.g. those of the client's profile.
-        reference: the seed's ONNX, which every model is paired with.
+        reference: the ONNX that every model is paired with.
         inputs: ``(n, channels, height, width)`` float32, cycled through while timing; None means seeded noise.
-        random_seed: of the bootstrap.
         pack_reference: whether the reference is compressed for the way; for filler weights.
         convert: makes of an ONNX file what the device's runtime loads.
     """
@@ -78,7 +92,6 @@ class MeasuringSession:
         options: wire.RuntimeOptions,
         reference: bytes,
         inputs: Float32Array | None,
-        random_seed: int,
         *,
         pack_reference: bool = False,
         convert: ToDeviceModel = as_onnx,
@@ -86,14 +99,9 @@ class MeasuringSession:
         self._client = client
         self._settings = settings
         self._options = options
-        self._reference = reference
-        self._pack_reference = pack_reference
-        # The last one is kept: a model that answers a thousand images is shipped, or found there, again and again.
-        self._convert = lru_cache(maxsize=1)(convert)
-        self._inputs = inputs
-        self._random_seed = random_seed
         self._alone = AloneBench(client, settings, options)
-        self._stays: tuple[wire.ModelRef, wire.TensorRef | None] | None = None
+        self._rounds = RoundBench(client, settings)
+        self._shipping = Shipping(client, convert, reference, inputs, self._alone.build, pack_reference=pack_reference)
 
     def measure(self, onnx: bytes, *, pack: bool, told: Settings = NOTHING) -> Measurement | Failure:
         """Measure one model beside the reference, and alone; a transient failure is tried once more.
@@ -106,22 +114,71 @@ class MeasuringSession:
         Raises:
             DeviceError: the device was lost for good.
         """
-        return _twice(partial(self._measure, onnx, pack, self._told(told)))
+        return self.measure_together([Subject(onnx, pack, told)])[0]
+
+    def measure_together(self, subjects: Sequence[Subject]) -> list[Measurement | Failure]:
+        """Measure several models: each alone, then as many at a time beside the reference as fit into memory.
+
+        Where a round of several fails, each of them gets one of its own, so that none takes the others along.
+
+        Returns:
+            one outcome for each, in their order.
+
+        Raises:
+            DeviceError: the device was lost for good.
+        """
+        alone = {row: _twice(partial(self._load_alone, own)) for row, own in enumerate(subjects)}
+        outcomes: dict[int, Measurement | Failure] = {
+            row: own for row, own in alone.items() if isinstance(own, Failure)
+        }
+        loaded = {row: own for row, own in alone.items() if not isinstance(own, Failure)}
+        room = self._room(loaded.values())
+        for rows in room.rounds({row: need_bytes(own.solo) for row, own in loaded.items()}):
+            fits = room.holds(*(need_bytes(loaded[row].solo) for row in rows))
+            timed = self._time([subjects[row] for row in rows], alternating=not fits)
+            for row, own in zip(rows, timed, strict=True):
+                outcomes[row] = own if isinstance(own, Failure) else _with_alone(own, loaded[row])
+        return [outcomes[row] for row in range(len(subjects))]
 
     def pair_again(
         self, onnx: bytes, earlier: Measurement, *, pack: bool, told: Settings = NOTHING
     ) -> Measurement | Failure:
         """Time a measured model beside the reference once more; what it showed alone stays as ``earlier`` has it.
 
+        Returns:
+            the new samples' measurement, or why there is none; UNLIKE_CONDITIONS where the device is not as it was.
+
         Raises:
             DeviceError: the device was lost for good.
         """
-        outcome = _twice(partial(self._pair, onnx, pack, self._told(told)))
-        if isinstance(outcome, Failure):
-            return outcome
-        timed = self._timed(outcome.result, earlier.peak_rss_bytes, earlier.baseline_rss_bytes, earlier.load_ns)
-        conditions = {**timed.conditions, "solo": earlier.conditions.get("solo")}
-        return replace(timed, conditions=conditions, alone=earlier.alone)
+        alternating = earlier.sampling is not None and earlier.sampling.alternating
+        (timed,) = self._time([Subject(onnx, pack, told)], alternating=alternating)
+        if isinstance(timed, Failure):
+            return timed
+        problem = unlike(earlier.conditions, timed.conditions)
+        if problem is not None:
+            return problem
+        return replace(
+            timed,
+            peak_rss_bytes=earlier.peak_rss_bytes,
+            baseline_rss_bytes=earlier.baseline_rss_bytes,
+            load_ns=earlier.load_ns,
+            conditions={**timed.conditions, "solo": earlier.conditions.get("solo")},
+            alone=earlier.alone,
+        )
+
+    def measure_more(
+        self, onnx: bytes, earlier: Measurement, *, pack: bool, told: Settings = NOTHING
+    ) -> Measurement | Failure:
+        """Do as :meth:`pair_again`, and return old and new samples as one measurement.
+
+        To choose the narrower interval of the two instead would be to choose the luckier one.
+
+        Raises:
+            DeviceError: the device was lost for good.
+        """
+        again = self.pair_again(onnx, earlier, pack=pack, told=told)
+        return again if isinstance(again, Failure) else joined(earlier, again, self._settings)
 
     def infer(
         self, onnx: bytes, inputs: Float32Array, expected: Float32Array, *, told: Settings = NOTHING
@@ -140,7 +197,7 @@ class MeasuringSession:
         slices: list[DeviceOutputs] = []
         for start in range(0, len(inputs), INFER_SLICE):
             part = slice(start, start + INFER_SLICE)
-            outputs = _twice(partial(self._infer, onnx, inputs[part], expected[part], self._told(told)))
+            outputs = _twice(partial(self._infer, onnx, inputs[part], expected[part], self._options_of(told)))
             if isinstance(outputs, Failure):
                 return outputs
             slices.append(outputs)
@@ -150,122 +207,95 @@ class MeasuringSession:
             max(outputs.max_abs_expected for outputs in slices),
         )
 
-    def _told(self, told: Settings) -> wire.RuntimeOptions:
-        return self._options._replace(settings={**self._options.settings, **told})
-
     def wire_bytes(self, onnx: bytes) -> int | None:
         """Return how many bytes this model is on the wire, sent or found there; None where it was never shipped."""
-        model = self._convert(onnx)
-        if isinstance(model, Failure):
-            return None
-        sizes = [self._client.wire_bytes(hashlib.sha256(content).hexdigest()) for content in model.files.values()]
-        return None if None in sizes else sum(size for size in sizes if size is not None)
+        return self._shipping.wire_bytes(onnx)
 
-    def _measure(self, onnx: bytes, pack: bool, options: wire.RuntimeOptions) -> Measurement | Failure:
-        # What must be built is built first: in a worker that measures it would stand for the model's own memory.
-        alone = replace(self._alone, options=options)
-        built = self._ship_and_build(onnx, pack, alone)
-        if isinstance(built, Failure):
-            return built
-        outcome = self._pair(onnx, pack, options)
-        if isinstance(outcome, Failure):
-            return outcome
-        solo = alone.run(outcome.model, outcome.inputs)
-        if isinstance(solo, Failure):
-            return solo
-        timed = self._timed(outcome.result, solo.peak_rss_bytes, solo.baseline_rss_bytes, solo.load_ns)
-        conditions = {**timed.conditions, "solo": solo.conditions}
-        if built.conditions:
-            conditions["build"] = built.conditions
-        return replace(timed, conditions=conditions, alone=to_alone(built, solo))
+    def _options_of(self, told: Settings) -> wire.RuntimeOptions:
+        return self._options._replace(settings={**self._options.settings, **told})
 
-    def _ship_and_build(self, onnx: bytes, pack: bool, alone: AloneBench) -> wire.BuildResult | Failure:
-        model = self._ship_model(onnx, pack)
-        return model if isinstance(model, Failure) else alone.build(model)
-
-    def _pair(self, onnx: bytes, pack: bool, options: wire.RuntimeOptions) -> _Pair | Failure:
-        """Ship what is needed and time the pair."""
-        model = self._ship_model(onnx, pack)
-        reference, inputs = self._ship_what_stays()
-        # Each is needed by the plans; the first that the device did not take is the outcome.
+    def _load_alone(self, subject: Subject) -> _Alone | Failure:
+        """Ship a model, have it built where its runtime needs that, and measure it in a worker of its own."""
+        model, stays = self._shipping.model(subject.onnx, pack=subject.pack), self._shipping.what_stays()
         if isinstance(model, Failure):
             return model
-        if isinstance(reference, Failure):
-            return reference
-        if isinstance(inputs, Failure):
-            return inputs
-        paired = self._client.measure_paired(self._paired_plan(model, options, reference, inputs))
-        if isinstance(paired, Failure):
-            # The device may have dropped what was shipped long ago: it is shipped again before the second attempt.
-            self._stays = None
-            return paired
-        return _Pair(paired, model, inputs)
+        if isinstance(stays, Failure):
+            return stays
+        # What must be built is built first: in a worker that measures it would stand for the model's own memory.
+        alone = replace(self._alone, options=self._options_of(subject.told))
+        built = alone.build(model)
+        if isinstance(built, Failure):
+            return built
+        solo = alone.run(model, stays[1])
+        return self._unless_dropped(solo) if isinstance(solo, Failure) else _Alone(built, solo)
 
-    def _ship_what_stays(self) -> tuple[wire.ModelRef | Failure, wire.TensorRef | Failure | None]:
-        """Ship reference and inputs once: to hash and pack them for every model would take longer than to time it."""
-        if self._stays is None:
-            reference = self._ship_model(self._reference, self._pack_reference)
-            inputs = None if self._inputs is None else self._ship_tensor(self._inputs)
-            if isinstance(reference, Failure) or isinstance(inputs, Failure):
-                return reference, inputs
-            built = self._alone.build(reference)
-            if isinstance(built, Failure):
-                return built, inputs
-            self._stays = reference, inputs
-        return self._stays
+    def _room(self, loaded: Iterable[_Alone]) -> Room:
+        known = [own for own in (available_bytes(each.solo) for each in loaded) if own is not None]
+        return Room(min(known, default=None), self._reference_bytes if known else 0, self._settings.most_together)
 
-    def _paired_plan(
-        self,
-        candidate: wire.ModelRef,
-        options: wire.RuntimeOptions,
-        reference: wire.ModelRef,
-        inputs: wire.TensorRef | None,
-    ) -> wire.PairedPlan:
-        settings = self._settings
-        return wire.PairedPlan(
-            candidate,
-            reference,
-            options,
-            inputs,
-            settings.loads,
-            settings.blocks,
-            round(settings.block_s * 1e9),
-            round(settings.warmup_s * 1e9),
-            settings.paired_timeout_s,
-            warmup_limit_ns=round(settings.warmup_limit_s * 1e9),
-            period_ns=settings.period_ns,
-            memory_limit_bytes=settings.memory_limit_bytes,
-            reference_options=self._options,
-        )
+    @cached_property
+    def _reference_bytes(self) -> int:
+        """What the reference takes in a worker of its own; 0 where it fails, as its round will, and say why."""
+        stays = self._shipping.what_stays()
+        solo = stays if isinstance(stays, Failure) else self._alone.run(*stays)
+        return 0 if isinstance(solo, Failure) else need_bytes(solo)
 
-    def _timed(
-        self, paired: wire.PairedResult, peak_rss_bytes: int, baseline_rss_bytes: int, load_ns: int
-    ) -> Measurement:
-        candidate, reference = paired.candidate_blocks_ns, paired.reference_blocks_ns
-        ratio = latency_ratio(candidate, reference, self._random_seed, loads=self._settings.loads)
+    def _time(self, subjects: Sequence[Subject], *, alternating: bool) -> list[Measurement | Failure]:
+        """Time models beside the reference in one round, as measurements that lack what the models show alone."""
+        pooled = _twice(partial(self._take_turns, subjects, alternating))
+        if not isinstance(pooled, Failure):
+            return [self._measurement(pooled, row) for row in range(1, len(pooled.models))]
+        if len(subjects) > 1:
+            return [self._time([own], alternating=alternating)[0] for own in subjects]
+        if pooled.kind is FailureKind.OUT_OF_MEMORY and not alternating:
+            return self._time(subjects, alternating=True)
+        return [pooled]
+
+    def _take_turns(self, subjects: Sequence[Subject], alternating: bool) -> Pooled | Failure:
+        stays = self._shipping.what_stays()
+        if isinstance(stays, Failure):
+            return stays
+        models = [wire.RoundModel(stays[0], self._options)]
+        for own in subjects:
+            model = self._shipping.model(own.onnx, pack=own.pack)
+            if isinstance(model, Failure):
+                return model
+            models.append(wire.RoundModel(model, self._options_of(own.told)))
+        pooled = self._rounds.run(models, stays[1], alternating=alternating)
+        return self._unless_dropped(pooled) if isinstance(pooled, Failure) else pooled
+
+    def _unless_dropped(self, failure: Failure) -> Failure:
+        # The device may have dropped what was shipped long ago: it is shipped again before the second attempt.
+        self._shipping.forget()
+        return failure
+
+    def _measurement(self, pooled: Pooled, row: int) -> Measurement:
+        reference, own = pooled.models[0], pooled.models[row]
+        ratio = pooled.ratios[row - 1]
         return Measurement(
             ratio=ratio,
-            candidate_blocks_ns=tuple(tuple(block) for block in candidate),
-            reference_blocks_ns=tuple(tuple(block) for block in reference),
-            peak_rss_bytes=peak_rss_bytes,
-            baseline_rss_bytes=baseline_rss_bytes,
-            load_ns=load_ns,
-            conditions=paired.conditions,
-            warnings=(*stability_warnings(ratio, candidate, paired.conditions), *self._timing_warnings(paired)),
-            candidate_warmup_ns=tuple(paired.candidate_warmup_ns),
-            reference_warmup_ns=tuple(paired.reference_warmup_ns),
+            candidate_blocks_ns=tuple(map(tuple, own.blocks_ns)),
+            reference_blocks_ns=tuple(map(tuple, reference.blocks_ns)),
+            peak_rss_bytes=0,
+            baseline_rss_bytes=0,
+            load_ns=0,
+            conditions=pooled.conditions,
+            verdicts=judge(ratio, own.blocks_ns, pooled, self._settings),
+            candidate_warmup_ns=tuple(own.warmup_ns),
+            reference_warmup_ns=tuple(reference.warmup_ns),
             period_ns=self._settings.period_ns,
-            missed_periods=paired.missed_periods,
+            missed_periods=pooled.missed_periods,
+            sampling=pooled.sampling,
         )
-
-    def _timing_warnings(self, paired: wire.PairedResult) -> tuple[str, ...]:
-        frames = sum(len(block) for block in (*paired.candidate_blocks_ns, *paired.reference_blocks_ns))
-        return timing_warnings(paired.unsteady_warmups, 2 * self._settings.loads, paired.missed_periods or 0, frames)
 
     def _infer(
         self, onnx: bytes, inputs: Float32Array, expected: Float32Array, options: wire.RuntimeOptions
     ) -> DeviceOutputs | Failure:
-        model, sent, wanted = self._ship_model(onnx, False), self._ship_tensor(inputs), self._ship_tensor(expected)
+        model, sent, wanted = (
+            self._shipping.model(onnx, pack=False),
+            self._shipping.tensor(inputs),
+            self._shipping.tensor(expected),
+        )
         if isinstance(model, Failure):
             return model
         if isinstance(sent, Failure):
@@ -286,21 +316,19 @@ class MeasuringSession:
         outputs = np.frombuffer(base64.b64decode(result.data_base64, validate=True), "<f4").reshape(result.shape)
         return DeviceOutputs(outputs, result.max_abs_difference, result.max_abs_expected)
 
-    def _ship_model(self, onnx: bytes, pack: bool) -> wire.ModelRef | Failure:
-        model = self._convert(onnx)
-        if isinstance(model, Failure):
-            return model
-        blobs: dict[str, str] = {}
-        for role, content in model.files.items():
-            sha256 = self._client.ship(content, pack=pack)
-            if isinstance(sha256, Failure):
-                return sha256
-            blobs[role] = sha256
-        return wire.ModelRef(model.format, blobs)
 
-    def _ship_tensor(self, array: Float32Array) -> wire.TensorRef | Failure:
-        sha256 = self._client.ship(np.ascontiguousarray(array, dtype="<f4").tobytes(), pack=False)
-        return sha256 if isinstance(sha256, Failure) else wire.TensorRef(sha256, "float32", tuple(array.shape))
+def _with_alone(timed: Measurement, alone: _Alone) -> Measurement:
+    solo, conditions = alone.solo, {**timed.conditions, "solo": alone.solo.conditions}
+    if alone.built.conditions:
+        conditions["build"] = alone.built.conditions
+    return replace(
+        timed,
+        peak_rss_bytes=solo.peak_rss_bytes,
+        baseline_rss_bytes=solo.baseline_rss_bytes,
+        load_ns=solo.load_ns,
+        conditions=conditions,
+        alone=to_alone(alone.built, solo),
+    )
 
 
 def _twice(attempt: Callable[[], T | Failure]) -> T | Failure:

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from scbp_host.config import RunConfig
+from scbp_host.domain.device import DeviceProfile
 
 
 @dataclass(frozen=True)
 class MeasureSettings:
-    """How long to measure; with the defaults the samples of one pair take 4 x 2 x (4 x 10 + 20) ms = 0.48 s.
+    """How long to measure; with the defaults the samples of one pair take 8 x 2 x (4 x 10 + 20) ms = 0.96 s.
 
     Attributes:
-        loads: how often both models are loaded anew. Where weights come to lie in memory moves a model's latency by
-            several percent from load to load, which no number of samples after one load averages out.
-        blocks: timed blocks for each model after each load; even, since their order is ABBA.
-        block_s: length of a block; at least two runs, so a model of 200 ms takes 6.4 s for its 16 blocks.
+        loads: how often all models are loaded anew, in one worker: a batch. Where weights come to lie in memory moves a
+            model's latency by several percent from load to load, which no number of samples after one load averages
+            out.
+        ci_width: measure batch after batch until every ratio's interval (its upper bound less its lower, as a share of
+            the ratio) is narrower; None does not ask for that.
+        max_seconds: begin no batch that would end later, once there are LEAST_LOADS; None with a ``ci_width`` is
+            DEFAULT_SECONDS. With neither, one batch is all.
+        most_discarded: batches at most that are thrown away for having been throttled or contended.
+        most_together: models at most that take turns in one worker, the reference among them.
+        blocks: timed blocks for each model after each load; even, since their order is forth and back.
+        block_s: length of a block; at least two runs, so a model of 200 ms takes 12.8 s for its 32 blocks.
         warmup_s: least warm-up of each model after each load.
         warmup_limit_s: a warm-up that still drifts goes on until here.
         solo_runs: timed runs in the worker that holds one model alone, at least.
@@ -27,7 +37,11 @@ class MeasureSettings:
         memory_limit_bytes: limit of a worker's address space; None sets none. For runtimes on the CPU alone.
     """
 
-    loads: int = 4
+    loads: int = 8
+    ci_width: float | None = None
+    max_seconds: float | None = None
+    most_discarded: int = 2
+    most_together: int = 4
     blocks: int = 4
     block_s: float = 0.01
     warmup_s: float = 0.02
@@ -42,6 +56,13 @@ class MeasureSettings:
     memory_limit_bytes: int | None = None
 
 
-def period_of(rate_hz: float | None) -> int | None:
-    """Return the period of a camera's rate in ns; None, no rate, is a tight loop."""
-    return None if rate_hz is None else round(1e9 / rate_hz)
+def settings_of(settings: MeasureSettings, config: RunConfig, profile: DeviceProfile) -> MeasureSettings:
+    """Return the settings with what configuration and device say of them."""
+    return replace(
+        settings,
+        ci_width=None if config.ci_width is None else config.ci_width / 100.0,
+        max_seconds=config.max_seconds,
+        # No rate is a tight loop.
+        period_ns=None if config.rate is None else round(1e9 / config.rate),
+        memory_limit_bytes=profile.memory_limit_bytes,
+    )

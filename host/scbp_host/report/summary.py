@@ -116,6 +116,10 @@ class CandidateRecord(_Record):
     gpu_ms: Mapping[str, float] | None = None
     notes: tuple[str, ...] = ()
     missed_frames: int | None = None
+    loads: int | None = None
+    batches_discarded: int | None = None
+    stopped_by: str | None = None
+    builds: int | None = None
     val_top1: float | None = None
     test_top1: float | None = None
     rung_epochs: int | None = None
@@ -125,6 +129,7 @@ class CandidateRecord(_Record):
     chances: ChancesRecord | None = None
     tied_with_best: bool = False
     failure: FailureRecord | None = None
+    verdicts: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
     @property

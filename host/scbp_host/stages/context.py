@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from scbp_host.export.formats import converter_for
 from scbp_host.export.precision import Variant, make_variant
 from scbp_host.export.sensitivity import Score
 from scbp_host.measuring.session import MeasureSettings, MeasuringSession
-from scbp_host.measuring.settings import period_of
+from scbp_host.measuring.settings import settings_of
 from scbp_host.stages.artifacts import Artifacts
 from scbp_host.stages.ledger import Ledger
 from scbp_host.tasks.base import Task
@@ -65,18 +65,12 @@ class RunContext:
     def measuring(self, reference: Variant, *, filler: bool) -> MeasuringSession:
         """Return a session that pairs every model with ``reference``; ``filler``: its weights are, so pack it."""
         options = self.client.options
-        settings = replace(
-            self.settings,
-            period_ns=period_of(self.config.rate),
-            memory_limit_bytes=self.profile.memory_limit_bytes,
-        )
         return MeasuringSession(
             self.client,
-            settings,
+            settings_of(self.settings, self.config, self.profile),
             options._replace(settings={**options.settings, **reference.settings}),
             reference.onnx,
             self.timing_images,
-            self.config.random_seed,
             pack_reference=filler,
             convert=converter_for(self.profile.runtime),
         )

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from scbp_host.domain.outcome import Failure
 from scbp_host.errors import ScbpError
 from scbp_host.events import Acknowledged, Listener
-from scbp_host.store import Store
+from scbp_host.store import Outcome, Store
 
 Payload = dict[str, Any]
-Compute = Callable[[], Mapping[str, object] | Failure]
+Result = Mapping[str, object] | Failure
+Compute = Callable[[], Result]
+ComputeSeveral = Callable[[list[str]], Sequence[Result]]
 
 
 class Ledger:
@@ -37,16 +39,30 @@ class Ledger:
             subject: what it is about, e.g. a candidate's id.
             compute: returns the result in JSON form, or a Failure.
         """
-        known = self._store.get(self.run_id, stage, subject)
-        if known is not None and not (known.failure and known.failure.transient):
-            self._listen(Acknowledged(stage, subject, reused=True))
-            return known.failure or known.payload or {}
+        return self.several(stage, [subject], lambda _subjects: [compute()])[subject]
+
+    def several(self, stage: str, subjects: Sequence[str], compute: ComputeSeveral) -> dict[str, Payload | Failure]:
+        """Return the acknowledged outcomes of several subjects; those without one (or with a transient failure) are
+        computed together, and take equal parts of the time.
+
+        Args:
+            stage: name of the stage.
+            subjects: what it is about, e.g. candidates' ids.
+            compute: takes the subjects that are to be computed, and returns a result or a Failure for each.
+        """
+        known = {own: self._store.get(self.run_id, stage, own) for own in subjects}
+        missing = [own for own, outcome in known.items() if outcome is None or _is_transient(outcome)]
+        for own in subjects:
+            if own not in missing:
+                self._listen(Acknowledged(stage, own, reused=True))
         started = time.monotonic()
-        result = compute()
-        write = self._store.append if known is None else self._store.replace_failure
-        outcome = write(self.run_id, stage, subject, result, time.monotonic() - started)
-        self._listen(Acknowledged(stage, subject))
-        return outcome.failure or outcome.payload or {}
+        results = compute(missing) if missing else []
+        seconds = (time.monotonic() - started) / max(1, len(missing))
+        for own, result in zip(missing, results, strict=True):
+            write = self._store.append if known[own] is None else self._store.replace_failure
+            known[own] = write(self.run_id, stage, own, result, seconds)
+            self._listen(Acknowledged(stage, own))
+        return {own: outcome.failure or outcome.payload or {} for own, outcome in known.items() if outcome is not None}
 
     def must(self, stage: str, subject: str, compute: Compute) -> Payload:
         """Return :meth:`once`'s result; a failure here ends the run, since nothing can go on without it.
@@ -75,3 +91,7 @@ class Ledger:
             for outcome in self._store.outcomes(self.run_id, stage)
             if outcome.payload is not None
         }
+
+
+def _is_transient(outcome: Outcome) -> bool:
+    return outcome.failure is not None and outcome.failure.transient

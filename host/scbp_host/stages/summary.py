@@ -11,6 +11,7 @@ import scbp_host
 from scbp_host.config import RunConfig
 from scbp_host.domain.alone import Alone
 from scbp_host.domain.candidate import Candidate
+from scbp_host.domain.measurement import Sampling
 from scbp_host.domain.precision import Precision
 from scbp_host.errors import StoreError
 from scbp_host.measuring.stability import uncertain
@@ -143,7 +144,10 @@ class _Records:
                 "peak_memory_mb": measurement.peak_rss_bytes / MB,
                 "load_ms": measurement.load_ns / 1e6,
                 "missed_frames": measurement.missed_periods,
+                "verdicts": tuple(own.kind.value for own in measurement.verdicts),
                 "warnings": measurement.warnings,
+                "builds": len(measurement.builds) or 1,
+                **(_sampling(measurement.sampling) if measurement.sampling else {}),
                 **(_alone(measurement.alone) if measurement.alone else {}),
             }
         return CandidateRecord.model_validate(
@@ -273,6 +277,14 @@ def _stage_seconds(outcomes: Sequence[Outcome]) -> dict[str, float]:
     for outcome in outcomes:
         seconds[outcome.stage] += outcome.seconds or 0.0
     return {stage: round(total, 3) for stage, total in seconds.items()}
+
+
+def _sampling(sampling: Sampling) -> dict[str, Any]:
+    return {
+        "loads": sampling.loads,
+        "batches_discarded": sampling.discarded,
+        "stopped_by": sampling.stopped.value,
+    }
 
 
 def _still_uncertain(standing: Standing) -> int:

@@ -29,6 +29,14 @@ def acknowledge_surroundings(context: RunContext) -> None:
             " their latencies do not compare",
             "start a new run, without --resume",
         )
+    clocks, known = _clocks(context.client), probe["record"].get("clocks") or {}
+    for name, title in (("power_mode", "power mode"), ("policy", "clock policy")):
+        if None not in (clocks[name], known.get(name)) and clocks[name] != known[name]:
+            raise UsageError(
+                f"{context.profile.name}: the {title} is {clocks[name]}, the run began with {known[name]}; their"
+                " latencies do not compare",
+                "put it back, or start a new run, without --resume",
+            )
     data = context.ledger.must("data", "task", lambda: _data_payload(context.task))
     if data["split_sha256"] != context.task.split_sha256:
         raise UsageError(f"data {context.task.name}: changed since the run began", "start a new run, without --resume")

@@ -17,6 +17,7 @@ from scbp_host.errors import ModelError
 from scbp_host.export.onnx import check_onnx, export_onnx
 from scbp_host.export.parity import check_parity, run_onnx
 from scbp_host.export.precision import GATES, allowed_drop
+from scbp_host.measuring.builds import builds_wanted, measure_builds
 from scbp_host.measuring.session import DeviceOutputs
 from scbp_host.space.cost import cost
 from scbp_host.space.seeds import Module
@@ -179,7 +180,7 @@ class Trainings:
         allowed = allowed_drop(model.precision, len(run.task.validation))
         if answers.score < answers.host_score - allowed:
             return _inaccurate(answers, model.precision, allowed)
-        measurement = self._reference.session.measure(model.onnx, pack=False, told=model.settings)
+        measurement = self._measure(model)
         if isinstance(measurement, Failure):
             return measurement
         return {
@@ -191,9 +192,18 @@ class Trainings:
             "measurement": measurement.to_json(),
         }
 
+    def _measure(self, model: _Model) -> Measurement | Failure:
+        """Measure a finalist, as many builds of it as are wanted."""
+        session, wanted = self._reference.session, builds_wanted(self._run.client, self._run.config.builds)
+        first = session.measure(model.onnx, pack=False, told=model.settings)
+        if isinstance(first, Failure):
+            return first
+        built = measure_builds(session, model.onnx, first, wanted, model.settings)
+        return built if isinstance(built, Failure) else built.whole
+
     def _measure_again(self, own: str, earlier: Measurement) -> Measurement | Failure:
         model = self._model(own)
-        return self._reference.session.pair_again(model.onnx, earlier, pack=False, told=model.settings)
+        return self._reference.session.measure_more(model.onnx, earlier, pack=False, told=model.settings)
 
     def _answers(self, model: _Model, module: Module, examples: Examples) -> _Answers | Failure:
         """Let the device answer every image, part by part, and judge its answers."""

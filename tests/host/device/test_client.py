@@ -62,7 +62,7 @@ def model(sha256: str | Failure) -> wire.ModelRef:
 
 def paired_plan(client: DeviceClient, onnx: bytes, block_s: float = 0.002) -> wire.PairedPlan:
     ref = model(client.ship(onnx, pack=True))
-    return wire.PairedPlan(ref, ref, OPTIONS, None, 1, 4, round(block_s * 1e9), 1_000_000, 60.0)
+    return wire.PairedPlan((wire.RoundModel(ref, OPTIONS),) * 2, None, 1, 4, round(block_s * 1e9), 1_000_000, 60.0)
 
 
 def test_a_device_is_probed_measured_and_asked(profile: DeviceProfile, make_onnx: MakeOnnx) -> None:
@@ -72,7 +72,7 @@ def test_a_device_is_probed_measured_and_asked(profile: DeviceProfile, make_onnx
         assert "onnxruntime" in client.info.runtimes
         paired = client.measure_paired(paired_plan(client, make_onnx()))
         assert isinstance(paired, wire.PairedResult)
-        assert len(paired.candidate_blocks_ns) == len(paired.reference_blocks_ns) == 4
+        assert [len(own.blocks_ns) for own in paired.models] == [4, 4]
         ref = model(client.ship(make_onnx(), pack=True))
         solo = client.measure_solo(wire.SoloPlan(ref, OPTIONS, None, 2, 60.0))
         assert isinstance(solo, wire.SoloResult)
@@ -219,7 +219,7 @@ def test_after_a_timeout_the_late_reply_meets_no_other_request(
             patch.setattr(client_module, "_MARGIN_S", 0.05 - plan.deadline_s)
             with pytest.raises(DeviceTimeout, match=r"no answer within 0\.05 s"):
                 client.measure_paired(plan)
-        solo = client.measure_solo(wire.SoloPlan(plan.candidate, OPTIONS, None, 2, 60.0))
+        solo = client.measure_solo(wire.SoloPlan(plan.models[0].model, OPTIONS, None, 2, 60.0))
         assert isinstance(solo, wire.SoloResult)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,13 +15,14 @@ from scbp_agent import wire
 from scbp_host.device.client import DeviceClient, open_device
 from scbp_host.domain.measurement import Measurement
 from scbp_host.domain.outcome import Failure, FailureKind
+from scbp_host.domain.verdict import Verdict, VerdictKind
 from scbp_host.measuring import session as session_module
 from scbp_host.measuring.paired import latency_ratio
-from scbp_host.measuring.session import DeviceOutputs, MeasureSettings, MeasuringSession
+from scbp_host.measuring.session import DeviceOutputs, MeasureSettings, MeasuringSession, Subject
 from scbp_host.profiles import load_profile
 
 MakeOnnx = Callable[..., bytes]
-QUICK = MeasureSettings(blocks=6, block_s=0.002, warmup_s=0.002, solo_runs=2)
+QUICK = MeasureSettings(loads=4, blocks=6, block_s=0.002, warmup_s=0.002, solo_runs=2, most_discarded=0)
 
 
 class CountingClient(DeviceClient):
@@ -58,7 +60,7 @@ def outputs(onnx: bytes, array: np.ndarray) -> np.ndarray:
 
 
 def make_session(client: DeviceClient, reference: bytes) -> MeasuringSession:
-    return MeasuringSession(client, QUICK, client.options, reference, inputs(2), 7)
+    return MeasuringSession(client, QUICK, client.options, reference, inputs(2))
 
 
 def test_a_model_is_measured_beside_the_reference_and_alone(client: CountingClient, make_onnx: MakeOnnx) -> None:
@@ -67,14 +69,15 @@ def test_a_model_is_measured_beside_the_reference_and_alone(client: CountingClie
     assert isinstance(measurement, Measurement)
     blocks = measurement.candidate_blocks_ns, measurement.reference_blocks_ns
     assert len(blocks[0]) == len(blocks[1]) == QUICK.loads * QUICK.blocks
-    assert measurement.ratio == latency_ratio(*blocks, 7, loads=QUICK.loads)
+    assert measurement.ratio == latency_ratio(*blocks, loads=QUICK.loads)
     assert measurement.peak_rss_bytes > measurement.baseline_rss_bytes > 0
     assert measurement.load_ns > 0
     assert {"before", "after", "solo"} <= set(measurement.conditions)
-    paired, solo = client.plans
+    solo, _of_the_reference, paired = client.plans
     assert isinstance(paired, wire.PairedPlan)
     assert isinstance(solo, wire.SoloPlan)
-    assert paired.candidate == solo.model != paired.reference
+    reference, candidate = paired.models
+    assert candidate.model == solo.model != reference.model
     assert paired.inputs is not None
     assert paired.inputs.shape == (2, 3, 8, 8)
 
@@ -87,10 +90,10 @@ def test_a_pair_is_timed_again_and_the_rest_stays(client: CountingClient, make_o
     again = session.pair_again(make_onnx(16), first, pack=True)
     assert isinstance(again, Measurement)
     assert client.bytes_shipped == shipped
-    assert [type(plan) for plan in client.plans] == [wire.PairedPlan, wire.SoloPlan, wire.PairedPlan]
-    assert client.plans[2] == client.plans[0]
+    assert [type(plan) for plan in client.plans] == [wire.SoloPlan, wire.SoloPlan, wire.PairedPlan, wire.PairedPlan]
+    assert client.plans[3] == client.plans[2]
     assert again.candidate_blocks_ns != first.candidate_blocks_ns
-    assert again.ratio == latency_ratio(again.candidate_blocks_ns, again.reference_blocks_ns, 7, loads=QUICK.loads)
+    assert again.ratio == latency_ratio(again.candidate_blocks_ns, again.reference_blocks_ns, loads=QUICK.loads)
     alone = ("peak_rss_bytes", "baseline_rss_bytes", "load_ns")
     assert [getattr(again, name) for name in alone] == [getattr(first, name) for name in alone]
     assert again.conditions["solo"] == first.conditions["solo"]
@@ -155,7 +158,7 @@ class FailingClient(CountingClient):
     [
         (Failure(FailureKind.TIMEOUT, "slow", transient=True), 2),
         (Failure(FailureKind.BLOB_MISSING, "evicted"), 2),
-        (Failure(FailureKind.OUT_OF_MEMORY, "killed"), 1),
+        (Failure(FailureKind.WORKER_CRASHED, "died"), 1),
     ],
     ids=lambda value: value.kind.value if isinstance(value, Failure) else str(value),
 )
@@ -192,15 +195,77 @@ def test_all_of_it_over_ssh(write_profile: Callable[..., Path], make_onnx: MakeO
 def test_what_a_model_is_told_goes_to_that_model_alone(client: CountingClient, make_onnx: MakeOnnx) -> None:
     session = make_session(client, make_onnx(8))
     assert isinstance(session.measure(make_onnx(16), pack=False, told={"graph_optimization": "basic"}), Measurement)
-    paired, solo = client.plans
+    solo, _of_the_reference, paired = client.plans
     assert isinstance(paired, wire.PairedPlan)
     assert isinstance(solo, wire.SoloPlan)
+    reference, candidate = paired.models
     assert (
-        paired.options
+        candidate.options
         == solo.options
         == client.options._replace(settings={**client.options.settings, "graph_optimization": "basic"})
     )
-    assert paired.reference_options == client.options != paired.options
+    assert reference.options == client.options != candidate.options
     refused = session.measure(make_onnx(16), pack=False, told={"colour": 1})
     assert isinstance(refused, Failure)
     assert refused.kind is FailureKind.BAD_REQUEST
+
+
+def test_several_models_share_the_references_blocks(client: CountingClient, make_onnx: MakeOnnx) -> None:
+    session = make_session(client, make_onnx(8))
+    subjects = [Subject(own) for own in (make_onnx(16), b"not an ONNX", make_onnx(24), make_onnx(32), make_onnx(4))]
+    first, broken, *others = session.measure_together(subjects)
+    assert isinstance(broken, Failure)
+    assert broken.kind is FailureKind.BAD_MODEL
+    measured = [own for own in (first, *others) if isinstance(own, Measurement)]
+    assert [own.sampling and own.sampling.together for own in measured] == [4, 4, 4, 2]
+    assert len({own.reference_blocks_ns for own in measured}) == 2
+    assert len({own.candidate_blocks_ns for own in measured}) == 4
+    assert all(own.alone and own.peak_rss_bytes > own.baseline_rss_bytes for own in measured)
+
+
+def test_where_a_round_of_several_fails_each_gets_one_of_its_own(tmp_path: Path, make_onnx: MakeOnnx) -> None:
+    client = FailingClient(replace(load_profile("local"), workdir=str(tmp_path / "agent")))
+    client.plans, client.failures = [], [Failure(FailureKind.WORKER_CRASHED, "died of SIGSEGV")]
+    with client:
+        outcomes = make_session(client, make_onnx(8)).measure_together([Subject(make_onnx(own)) for own in (16, 24)])
+    assert all(isinstance(own, Measurement) for own in outcomes)
+    assert [len(plan.models) for plan in client.plans if isinstance(plan, wire.PairedPlan)] == [3, 2, 2]
+
+
+def test_a_pair_that_runs_out_of_memory_alternates_in_workers(tmp_path: Path, make_onnx: MakeOnnx) -> None:
+    client = FailingClient(replace(load_profile("local"), workdir=str(tmp_path / "agent")))
+    client.plans, client.failures = [], [Failure(FailureKind.OUT_OF_MEMORY, "killed")]
+    with client:
+        session = make_session(client, make_onnx(8))
+        measured = session.measure(make_onnx(16), pack=False)
+        assert isinstance(measured, Measurement)
+        again = session.pair_again(make_onnx(16), measured, pack=False)
+    assert isinstance(again, Measurement)
+    for own in (measured, again):
+        assert own.sampling is not None
+        assert own.sampling.alternating
+        assert VerdictKind.LOW_MEMORY in {verdict.kind for verdict in own.verdicts}
+
+
+def test_another_power_mode_is_not_timed_again(client: CountingClient, make_onnx: MakeOnnx) -> None:
+    session = make_session(client, make_onnx(8))
+    first = session.measure(make_onnx(16), pack=False)
+    assert isinstance(first, Measurement)
+    older = replace(first, conditions={**first.conditions, "runtime_version": "0.1"})
+    failure = session.pair_again(make_onnx(16), older, pack=False)
+    assert isinstance(failure, Failure)
+    assert failure.kind is FailureKind.UNLIKE_CONDITIONS
+
+
+def test_a_measurement_survives_the_store_and_an_earlier_releases_is_read(
+    client: CountingClient, make_onnx: MakeOnnx
+) -> None:
+    measured = make_session(client, make_onnx(8)).measure(make_onnx(16), pack=False)
+    assert isinstance(measured, Measurement)
+    measured = replace(measured, builds=(measured.ratio,), verdicts=(Verdict(VerdictKind.DRIFT, "it drifts"),))
+    data = json.loads(json.dumps(measured.to_json()))
+    assert Measurement.from_json(data) == measured
+    for key in ("verdicts", "sampling", "builds"):
+        del data[key]
+    old = Measurement.from_json({**data, "warnings": ["it drifts: cool it"]})
+    assert (old.warnings, old.sampling, old.builds) == (("it drifts: cool it",), None, ())

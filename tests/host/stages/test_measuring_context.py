@@ -21,10 +21,10 @@ STOP = Failure(FailureKind.TIMEOUT, "stop here")
 
 
 class Recorder:
-    """Takes everything that is shipped, and remembers the plan of a pair."""
+    """Takes everything that is shipped, and remembers the plans."""
 
     options = wire.RuntimeOptions("onnxruntime", 1, {})
-    plan: wire.PairedPlan
+    plan: wire.SoloPlan
 
     def ship(self, content: bytes, *, pack: bool) -> str:
         return "0" * 64
@@ -33,7 +33,7 @@ class Recorder:
         self.build_plan = plan
         return wire.BuildResult(None, False, None, None, [], {})
 
-    def measure_paired(self, plan: wire.PairedPlan) -> Failure:
+    def measure_solo(self, plan: wire.SoloPlan) -> Failure:
         self.plan = plan
         return STOP
 

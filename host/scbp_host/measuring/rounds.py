@@ -1,0 +1,159 @@
+"""Models that take turns on the device, batch after batch of loads, until there are enough."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from scbp_agent import wire
+from scbp_host.device.client import DeviceClient
+from scbp_host.domain.measurement import Sampling, Stopped
+from scbp_host.domain.outcome import Failure
+from scbp_host.measuring.pooling import Pooled, pool, ratios_of, samples_of, unlike
+from scbp_host.measuring.settings import MeasureSettings
+from scbp_host.measuring.stability import is_spoilt
+from scbp_host.measuring.stopping import has_time, reason_to_stop
+
+Models = Sequence[wire.RoundModel]
+
+
+@dataclass
+class _Round:
+    """What was taken so far."""
+
+    settings: MeasureSettings
+    clock: Callable[[], float]
+    batches: list[wire.PairedResult] = field(default_factory=list)
+    discarded: int = 0
+
+    def __post_init__(self) -> None:
+        self.began = self.last = self.clock()
+
+    def take(self, batch: wire.PairedResult) -> Stopped | Failure | None:
+        """Keep a batch or throw it away; returns why it is the last, or why it cannot be one with the others."""
+        now = self.clock()
+        elapsed_s, took_s, self.last = now - self.began, now - self.last, now
+        another = self.discarded < self.settings.most_discarded and has_time(self.settings, elapsed_s, took_s)
+        if another and is_spoilt(batch):
+            self.discarded += 1
+            return None
+        problem = unlike(self.batches[0].conditions, batch.conditions) if self.batches else None
+        if problem is not None:
+            return problem
+        self.batches.append(batch)
+        ratios = ratios_of(samples_of(self.batches), self.loads)
+        return reason_to_stop(self.settings, ratios, self.loads, elapsed_s, took_s)
+
+    @property
+    def loads(self) -> int:
+        return sum(len(own.loads) for own in self.batches)
+
+
+class RoundBench:
+    """Times models beside each other.
+
+    Args:
+        client: a connected device.
+        settings: how long to measure.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(
+        self, client: DeviceClient, settings: MeasureSettings, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._client = client
+        self._settings = settings
+        self._clock = clock
+
+    def run(self, models: Models, inputs: wire.TensorRef | None, *, alternating: bool = False) -> Pooled | Failure:
+        """Time the models, the first of which is the reference, as long as the settings say.
+
+        Args:
+            models: what takes turns.
+            inputs: to time with; None means noise.
+            alternating: each in a worker of its own, for models that do not fit beside each other.
+
+        Raises:
+            DeviceError: the device was lost for good.
+        """
+        own = _Round(self._settings, self._clock)
+        while True:
+            batch = (
+                self._alternate(models, inputs)
+                if alternating
+                else self._client.measure_paired(
+                    self._plan(models, inputs, loads_in_turn(self._settings.loads, len(models)))
+                )
+            )
+            if isinstance(batch, Failure):
+                return batch
+            outcome = own.take(batch)
+            if isinstance(outcome, Failure):
+                return outcome
+            if outcome is not None:
+                seconds = self._clock() - own.began
+                sampling = Sampling(own.loads, outcome, seconds, own.discarded, len(models), alternating)
+                return pool(own.batches, sampling)
+
+    def _alternate(self, models: Models, inputs: wire.TensorRef | None) -> wire.PairedResult | Failure:
+        """Take one batch in workers that hold one model each, forth and back: a drift still meets all alike."""
+        rounds: list[wire.PairedResult] = []
+        for load in range(self._settings.loads):
+            taken: dict[int, wire.PairedResult] = {}
+            order = range(len(models))
+            for row in order if load % 2 == 0 else reversed(order):
+                outcome = self._client.measure_paired(self._plan([models[row]], inputs, loads=1))
+                if isinstance(outcome, Failure):
+                    return outcome
+                taken[row] = outcome
+            rounds.append(_beside_each_other([taken[row] for row in order]))
+        whole = pool(rounds, Sampling(len(rounds)))
+        return wire.PairedResult(
+            list(whole.models), list(whole.loads), whole.missed_periods, whole.unsteady_warmups, whole.conditions
+        )
+
+    def _plan(self, models: Models, inputs: wire.TensorRef | None, loads: int) -> wire.PairedPlan:
+        settings = self._settings
+        return wire.PairedPlan(
+            tuple(models),
+            inputs,
+            loads,
+            settings.blocks,
+            round(settings.block_s * 1e9),
+            round(settings.warmup_s * 1e9),
+            settings.paired_timeout_s,
+            warmup_limit_ns=round(settings.warmup_limit_s * 1e9),
+            period_ns=settings.period_ns,
+            memory_limit_bytes=settings.memory_limit_bytes,
+        )
+
+
+def loads_in_turn(loads: int, models: int) -> int:
+    """Return at least so many loads that each model leads in as many."""
+    return -(-loads // models) * models
+
+
+def _beside_each_other(parts: Sequence[wire.PairedResult]) -> wire.PairedResult:
+    """Return single models' results as one round's."""
+    records = [record for own in parts for record in own.loads]
+    missed = [own.missed_periods for own in parts if own.missed_periods is not None]
+    return wire.PairedResult(
+        [own.models[0] for own in parts],
+        [
+            wire.LoadRecord(
+                sum(own.duration_ns for own in records),
+                _sum(own.waited_ns for own in records),
+                _sum(own.stolen_ns for own in records),
+                sum(own.involuntary_switches for own in records),
+            )
+        ],
+        sum(missed) if missed else None,
+        sum(own.unsteady_warmups for own in parts),
+        {**parts[-1].conditions, "before": parts[0].conditions.get("before")},
+    )
+
+
+def _sum(counts: Iterable[int | None]) -> int | None:
+    known = [own for own in counts if own is not None]
+    return sum(known) if known else None

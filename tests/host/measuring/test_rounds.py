@@ -1,0 +1,193 @@
+"""Rounds of models: when they end, what is thrown away, what is not made one, and what fits."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from scbp_agent import wire
+from scbp_host.domain.measurement import Sampling, Stopped
+from scbp_host.domain.outcome import Failure, FailureKind
+from scbp_host.measuring.fitting import Room, available_bytes, need_bytes
+from scbp_host.measuring.pooling import Pooled, unlike
+from scbp_host.measuring.rounds import RoundBench, loads_in_turn
+from scbp_host.measuring.settings import MeasureSettings
+from scbp_host.measuring.stopping import LEAST_LOADS
+
+MODELS = [wire.RoundModel(wire.ModelRef("onnx", {"model": own * 64}), wire.RuntimeOptions("r", 1, {})) for own in "abc"]
+FREE, BUSY = wire.LoadRecord(10**9, 0, 0, 0), wire.LoadRecord(10**9, 9 * 10**8, 0, 99)
+QUIET: dict[str, Any] = {"before": {}, "during": [], "after": {"power_mode": "MAXN", "clock_policy": "locked"}}
+SECONDS_A_BATCH = 2.0
+
+
+class Board:
+    """Answers plans as an agent does, with noise of a given deviation; a batch takes two seconds of its own clock."""
+
+    def __init__(self, spread: float, records: Iterator[wire.LoadRecord], seen: dict[str, Any] = QUIET) -> None:
+        self.random = np.random.default_rng(0)
+        self.spread, self.records, self.seen = spread, records, seen
+        self.now = 0.0
+        self.plans: list[wire.PairedPlan] = []
+
+    def measure_paired(self, plan: wire.PairedPlan) -> wire.PairedResult | Failure:
+        self.plans.append(plan)
+        self.now += SECONDS_A_BATCH
+        models = [wire.ModelSamples(self._blocks(plan), [1]) for _ in plan.models]
+        return wire.PairedResult(models, [next(self.records)] * plan.loads, None, 1, self.seen)
+
+    def _blocks(self, plan: wire.PairedPlan) -> list[list[int]]:
+        levels = self.random.lognormal(0.0, self.spread, plan.loads).repeat(plan.blocks)
+        return [[round(1e6 * own)] * 2 for own in levels.tolist()]
+
+
+def board(spread: float = 0.02, records: Iterator[wire.LoadRecord] | None = None) -> Board:
+    return Board(spread, itertools.repeat(FREE) if records is None else records)
+
+
+def run(device: Any, models: int = 2, *, alternating: bool = False, **settings: Any) -> Pooled | Failure:
+    bench = RoundBench(device, replace(MeasureSettings(), **settings), clock=lambda: device.now)
+    return bench.run(MODELS[:models], None, alternating=alternating)
+
+
+def taken(device: Any, models: int = 2, *, alternating: bool = False, **settings: Any) -> Sampling:
+    outcome = run(device, models, alternating=alternating, **settings)
+    assert isinstance(outcome, Pooled)
+    return outcome.sampling
+
+
+def test_without_a_width_and_a_budget_one_batch_is_all() -> None:
+    assert taken(board()) == Sampling(8, Stopped.FIXED, SECONDS_A_BATCH)
+
+
+def test_batches_are_pooled_until_the_interval_is_narrow() -> None:
+    device = board(0.02)
+    outcome = run(device, ci_width=0.02, max_seconds=1000.0)
+    assert isinstance(outcome, Pooled)
+    assert outcome.sampling.stopped is Stopped.CI_WIDTH
+    (ratio,) = outcome.ratios
+    assert ratio.relative_width < 0.02
+    assert outcome.sampling.loads == len(outcome.loads) == 8 * len(device.plans) > LEAST_LOADS
+    assert all(len(own.blocks_ns) == 4 * outcome.sampling.loads for own in outcome.models)
+    assert outcome.unsteady_warmups == len(device.plans)
+
+
+def test_no_batch_begins_that_the_budget_does_not_hold() -> None:
+    assert taken(board(0.5), ci_width=0.01, max_seconds=9.0) == Sampling(32, Stopped.BUDGET, 8.0)
+    assert taken(board(0.5), max_seconds=10.0) == Sampling(40, Stopped.BUDGET, 10.0)
+    assert taken(board(0.5), ci_width=0.01).seconds == 60.0
+
+
+def test_nobody_looks_before_there_are_enough_loads() -> None:
+    assert taken(board(0.0), ci_width=0.5).loads == LEAST_LOADS
+    assert taken(board(0.5), ci_width=0.01, max_seconds=1.0).loads == LEAST_LOADS
+
+
+def test_every_model_of_a_round_must_be_known_and_leads_as_often() -> None:
+    device = board(0.02)
+    outcome = run(device, models=3, ci_width=0.02, max_seconds=1000.0)
+    assert isinstance(outcome, Pooled)
+    assert len(outcome.ratios) == 2
+    assert all(own.relative_width < 0.02 for own in outcome.ratios)
+    assert {plan.loads for plan in device.plans} == {9}
+    assert outcome.sampling.together == 3
+    assert [loads_in_turn(8, own) for own in (2, 3, 4, 5)] == [8, 9, 8, 10]
+
+
+def test_what_was_contended_is_thrown_away_and_repeated_and_counted() -> None:
+    device = board(records=itertools.chain([BUSY], itertools.repeat(FREE)))
+    outcome = run(device)
+    assert isinstance(outcome, Pooled)
+    assert outcome.sampling == Sampling(8, Stopped.FIXED, 2 * SECONDS_A_BATCH, discarded=1)
+    assert set(outcome.loads) == {FREE}
+
+
+def test_it_is_repeated_twice_at_most_and_then_counts() -> None:
+    device = board(records=itertools.repeat(BUSY))
+    assert taken(device).discarded == 2
+    assert len(device.plans) == 3
+    # A second repeat would end after the budget, so it is not begun.
+    assert taken(board(0.0, itertools.repeat(BUSY)), max_seconds=5.0).discarded == 1
+
+
+def test_batches_under_unlike_conditions_are_not_made_one() -> None:
+    device = board(0.5)
+    moded = {**QUIET, "after": {"power_mode": "15W"}}
+
+    class Switched(Board):
+        def measure_paired(self, plan: wire.PairedPlan) -> wire.PairedResult | Failure:
+            self.seen = moded if self.plans else QUIET
+            return super().measure_paired(plan)
+
+    failure = run(Switched(0.5, device.records), ci_width=0.01)
+    assert isinstance(failure, Failure)
+    assert failure.kind is FailureKind.UNLIKE_CONDITIONS
+    assert "the power mode was MAXN and is 15W now" in failure.message
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "differs"),
+    [
+        ({"runtime_version": "1.0"}, {"runtime_version": "1.1"}, "runtime's version"),
+        ({"after": {"clock_policy": "locked"}}, {"after": {"clock_policy": "DVFS"}}, "clock policy"),
+        ({"after": {"power_mode": None}}, {"after": {"power_mode": "15W"}}, ""),
+        ({}, {"runtime_version": "1.1", "after": None}, ""),
+        (QUIET, {**QUIET, "before": {"power_mode": "15W"}}, ""),
+    ],
+)
+def test_unlike_is_what_both_tell_and_tell_differently(then: Any, now: Any, differs: str) -> None:
+    failure = unlike(then, now)
+    assert (failure is not None) == bool(differs)
+    assert failure is None or differs in failure.message
+
+
+def test_models_that_do_not_fit_alternate_in_workers_forth_and_back() -> None:
+    device = board()
+    outcome = run(device, alternating=True, loads=4)
+    assert isinstance(outcome, Pooled)
+    assert outcome.sampling.alternating
+    order = ["ab"[plan.models[0].model.blobs["model"] == "b" * 64] for plan in device.plans]
+    assert "".join(order) == "abbaabba"
+    assert all(len(plan.models) == plan.loads == 1 for plan in device.plans)
+    assert [len(own.blocks_ns) for own in outcome.models] == [16, 16]
+    assert len(outcome.loads) == 4
+    assert outcome.unsteady_warmups == 8
+
+
+def test_a_failure_ends_the_round() -> None:
+    failure = Failure(FailureKind.OUT_OF_MEMORY, "killed")
+
+    class Dying(Board):
+        def measure_paired(self, plan: wire.PairedPlan) -> wire.PairedResult | Failure:
+            return failure
+
+    for alternating in (False, True):
+        assert run(Dying(0.0, iter(())), alternating=alternating) == failure
+
+
+def test_rounds_hold_what_fits_into_memory() -> None:
+    room = Room(available_bytes=1000, reference_bytes=200, most=4)
+    assert room.rounds(dict.fromkeys(range(7), 100)) == [[0, 1, 2], [3, 4, 5], [6]]
+    assert room.rounds({0: 300, 1: 300, 2: 300, 5: 10}) == [[0, 1], [2, 5]]
+    assert room.rounds({0: 700, 1: 100, 2: 100}) == [[0], [1, 2]]
+    assert not room.holds(700)
+    assert room.holds(600)
+    unknown = Room(None, 0, 4)
+    assert unknown.rounds(dict.fromkeys(range(4), 10**12)) == [[0, 1, 2], [3]]
+
+
+def test_a_models_need_is_what_it_adds_to_its_worker_and_what_the_gpu_holds(make_phase: Callable[..., Any]) -> None:
+    load, loop = make_phase(peak=700, gpu=None), make_phase(peak=900, gpu=50)
+    solo = wire.SoloResult(400, load, loop, load, [1], [1], 0, 1, None, None, None, [], {})
+    assert need_bytes(solo) == 900 - 400 + 50
+    assert available_bytes(solo) is None
+    assert available_bytes(solo._replace(conditions={"before": {"memory_available_bytes": 7}})) == 7
+
+
+@pytest.fixture
+def make_phase() -> Callable[..., wire.Phase]:
+    return lambda peak, gpu: wire.Phase(0, 1, peak, True, None, gpu, None, None)
