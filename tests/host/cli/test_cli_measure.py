@@ -160,3 +160,17 @@ def test_what_is_never_built_does_not_vary_by_it(command):
     code, out, err = command("small.onnx", "--builds", "2")
     assert (code, out) == (2, "")
     assert "onnxruntime loads a model as it is" in err
+
+
+def test_it_stops_where_the_interval_is_narrow_and_says_so(command):
+    code, out, err = command("small.onnx", "--ci-width", "90%", "--max-seconds", "60", "--json")
+    assert code == 0, err
+    facts = json.loads(out)
+    assert facts["sampling"]["stopped"] == "ci_width"
+    assert facts["sampling"]["loads"] >= 16
+    low, high = facts["latency_ratio_ci95"]
+    assert high - low < 0.9 * facts["latency_ratio"]
+    code, _, err = command("small.onnx", "--ci-width", "1")
+    assert code == 2
+    assert "--ci-width: " in err
+    assert "e.g. '15%'" in err

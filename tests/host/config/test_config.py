@@ -193,3 +193,15 @@ def test_a_run_from_before_a_key_existed_has_its_default():
 )
 def test_under_a_latency_budget_accuracy_is_guessed_by_refit_where_weights_are_refitted(given, guess):
     assert RunConfig(**given).accuracy_guess == guess
+
+
+def test_a_width_is_a_percentage_with_its_sign():
+    assert RunConfig(ci_width="1%").ci_width == 1.0
+    assert RunConfig(ci_width=" 0.5 % ").ci_width == 0.5
+    config = RunConfig(ci_width="2%", max_seconds=20)
+    assert RunConfig.model_validate(config.identity()) == config
+    for wrong in ("1", "0%", "1ms", "200%", 1):
+        with pytest.raises(UsageError, match="--ci-width"):
+            load_config(None, {"ci_width": wrong})
+    with pytest.raises(UsageError, match="--max-seconds"):
+        load_config(None, {"max_seconds": 0})

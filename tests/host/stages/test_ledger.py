@@ -113,3 +113,21 @@ def test_payloads_are_the_results_of_one_stage_in_order(ledger):
     ledger.once("measure", "c", Counted(BROKEN))
     ledger.once("measure", "a", Counted({"x": 3}))
     assert list(ledger.payloads("measure").items()) == [("b", {"x": 1}), ("a", {"x": 3})]
+
+
+def test_several_are_computed_together_but_for_those_that_are_known(ledger, store):
+    ledger.once("measure", "b", Counted({"x": 0}))
+    ledger.once("measure", "c", Counted(LOST))
+    asked = []
+
+    def compute(subjects):
+        asked.append(subjects)
+        return [{"x": 1}, BROKEN]
+
+    found = ledger.several("measure", ["a", "b", "c"], compute)
+    assert asked == [["a", "c"]]
+    assert found == {"a": {"x": 1}, "b": {"x": 0}, "c": BROKEN}
+    assert ledger.several("measure", ["a", "b", "c"], compute) == found
+    assert len(asked) == 1
+    took = {own.subject: own.seconds for own in store.outcomes("r1", "measure")}
+    assert took["a"] == took["c"]
