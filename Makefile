@@ -1,10 +1,10 @@
-# make demo | make test | make test-arm64 | make check | make bench
+# make demo | make test | make test-rtx | make test-arm64 | make check | make bench
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-arm64 check bench sshd clean
+.PHONY: demo test test-rtx test-arm64 check bench sshd clean
 
 demo: $(STAMP)
 	$(BIN)/scbp-host run --device local
@@ -12,6 +12,10 @@ demo: $(STAMP)
 # A process per core, and no more than four: each holds its own PyTorch. A file stays in one process.
 test: $(STAMP) sshd
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
+# Every network of the demo and one of each family, through TensorRT-RTX's builder; `make test` has a sample of them.
+test-rtx: $(STAMP)
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 tests/host/export/rtx_every_network.py
 
 # An arm64 Debian behind a real sshd, by qemu's user mode; as root, since it makes namespaces and mounts.
 VIRTUAL_DEVICE ?= .virtual-device
