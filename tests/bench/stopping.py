@@ -21,7 +21,7 @@ sys.path.append(str(Path(__file__).parents[1]))
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
-from simulated_noise import Noise, load_series, stopped
+from simulated_noise import Noise, load_series, pair_ratios, stopped
 
 from scbp_agent import timing
 from scbp_host.domain.measurement import Interval
@@ -60,6 +60,24 @@ INTERVALS: dict[str, Callable[[Array], Interval]] = {
     "plain t": plain_t,
     "bootstrap": bootstrap,
 }
+
+
+def two_stages(pairs: Array) -> Interval:
+    """Return the former interval: a percentile bootstrap over the loads and, within them, the pairs."""
+    random, shape = np.random.default_rng(0), (500, *pairs.shape)
+    loads = random.integers(len(pairs), size=shape[:2])
+    drawn = pairs[loads[:, :, None], random.integers(pairs.shape[1], size=shape)]
+    means = np.median(drawn, axis=2).mean(axis=1)
+    return Interval(*np.exp([np.median(pairs, axis=1).mean(), *np.quantile(means, [0.025, 0.975])]))
+
+
+def former(random: np.random.Generator, count: int) -> dict[str, Any]:
+    """Judge the interval of earlier releases on typical noise, after four loads, as they took, and eight."""
+    found = {}
+    for loads in FIXED[:2]:
+        series = [pair_ratios(random, loads, KINDS["typical"]) for _ in range(count)]
+        found[str(loads)] = judged([two_stages(own) for own in series], [loads])
+    return found
 
 
 def judged(ratios: list[Interval], loads: list[int]) -> dict[str, float]:
@@ -124,6 +142,7 @@ def main() -> None:
     for name, noise in KINDS.items():
         result[name] = intervals([load_series(random, MOST_LOADS, noise) for _ in range(count)])
         print(name, json.dumps(result[name]), flush=True)
+    result["former"] = former(random, count // 4)
     result["warm_ups"] = warm_ups(count // 10, random)
     arguments.json.parent.mkdir(parents=True, exist_ok=True)
     arguments.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")

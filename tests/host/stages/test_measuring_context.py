@@ -24,6 +24,7 @@ class Recorder:
     """Takes everything that is shipped, and remembers the plans."""
 
     options = wire.RuntimeOptions("onnxruntime", 1, {})
+    info = SimpleNamespace(facts={})
     plan: wire.SoloPlan
 
     def ship(self, content: bytes, *, pack: bool) -> str:
