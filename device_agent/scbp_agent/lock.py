@@ -203,11 +203,13 @@ def _signed(descriptor: int, claim: wire.LockClaim) -> wire.LockHolder:
 def _read(descriptor: int) -> Optional[wire.LockHolder]:
     try:
         holder = wire.lock_holder(wire.decode(os.pread(descriptor, 4096, 0)))
-    except wire.WireError:
-        # Taken this very moment, or by something that is not ours.
+    except (wire.WireError, RecursionError):
+        # Taken this very moment, or by something that is not ours, such as a thousand brackets.
         return None
     # Anybody can have written it, and it is shown on terminals.
-    return holder._replace(owner=_printable(holder.owner), purpose=_printable(holder.purpose))
+    return holder._replace(
+        owner=_printable(holder.owner), purpose=_printable(holder.purpose), since=_printable(holder.since)
+    )
 
 
 def _printable(text: str) -> str:

@@ -173,8 +173,9 @@ def test_a_session_that_was_lent_the_board_works_beside_its_lender(greeted):
     assert lender.process.poll() is None
 
 
-def test_a_lock_that_is_not_ours_is_somebodys(file):
-    file.write_text("no JSON")
+@pytest.mark.parametrize("text", ["no JSON", "{}", "[" * 4096, "\xff"])
+def test_a_lock_that_is_not_ours_is_somebodys(file, text):
+    file.write_text(text, encoding="latin-1")
     with file.open() as foreign:
         fcntl.flock(foreign, fcntl.LOCK_EX)
         assert BoardLock().holder() is None

@@ -1,8 +1,9 @@
 """Convert one network of each torchvision family for ncnn, and compare what ncnn computes with ONNX Runtime.
 
-python tests/bench/ncnn_families.py [--quick] --json docs/bench/ncnn_families.json
+python tests/bench/ncnn_families.py [--quick] [--only FACTORY ...] --json docs/bench/ncnn_families.json
 
-On this machine's ncnn, in float32, on one random image. `--quick` takes three families. Prints a line for each.
+On this machine's ncnn, in float32, on one random image. `--quick` takes three families; with `--only` what the file has
+of the others stays. Prints a line for each.
 """
 
 from __future__ import annotations
@@ -42,6 +43,9 @@ FAMILIES = {
     "efficientnet_b0": 64,
     "regnet_y_400mf": 64,
     "convnext_tiny": 64,
+    # Their poolings take the sizes of large images alone.
+    "alexnet": 224,
+    "vgg11_bn": 224,
 }
 QUICK = 3
 NUM_CLASSES = 10
@@ -77,16 +81,19 @@ def run(model: DeviceModel, image: np.ndarray) -> np.ndarray:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--only", nargs="*", choices=FAMILIES, help="these alone; others in the file stay")
     parser.add_argument("--json", type=Path, required=True)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    chosen = list(FAMILIES.items())[: QUICK if arguments.quick else None]
-    rows = []
-    for factory, side in chosen:
-        rows.append(check(factory, side))
-        print(json.dumps(rows[-1]), flush=True)
-    result = {"ncnn": version("ncnn"), "pnnx": version("pnnx"), "families": rows}
-    arguments.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    chosen = arguments.only or list(FAMILIES)[: QUICK if arguments.quick else None]
+    known = json.loads(arguments.json.read_text(encoding="utf-8"))["families"] if arguments.only else []
+    rows = {own["factory"]: own for own in known}
+    for factory in chosen:
+        rows[factory] = check(factory, FAMILIES[factory])
+        print(json.dumps(rows[factory]), flush=True)
+        ordered = [rows[own] for own in FAMILIES if own in rows]
+        result = {"ncnn": version("ncnn"), "pnnx": version("pnnx"), "families": ordered}
+        arguments.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
