@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import json
 from pathlib import Path
 from types import ModuleType
 
@@ -10,6 +12,7 @@ import pytest
 from rtx_networks import (
     GENERATIONS,
     PRECISIONS,
+    RATIOS,
     VERSIONS,
     demo_candidates,
     files_of,
@@ -27,6 +30,7 @@ from scbp_host.space.seeds import build_seed, seed_spec
 from scbp_host.space.slices import Carver
 
 NOTHING: dict[Precision, dict[str, str]] = {own: {} for own in PRECISIONS}
+RECORD = Path(__file__).parents[3] / "docs" / "bench" / "rtx_builder.json"
 RESNET18 = seed_spec("resnet18", 10, (3, 32, 32))
 
 
@@ -77,3 +81,20 @@ def test_the_agent_builds_what_the_host_exports_with_the_settings_that_go_with_i
 def test_what_the_builder_rejects_is_seen(rtx: ModuleType) -> None:
     """Without it, a builder that was never asked would pass for one that takes everything."""
     assert set(rejections(rtx, b"not a network")) == set(GENERATIONS)
+
+
+def test_the_record_of_all_networks_has_every_family_and_no_rejection(
+    rtx: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What takes too long for these tests, the bench has built, with this builder."""
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "bench")
+    families = importlib.import_module("any_cnn").FAMILIES
+    record = json.loads(RECORD.read_text(encoding="utf-8"))
+    built = set(record["networks"])
+    assert record["builder"] == f"TensorRT-RTX {rtx.__version__}"
+    assert {name: own["rejected"] for name, own in record["networks"].items() if own["rejected"]} == {}
+    assert {f"{family.factory} at random" for family in families} <= built
+    demo = {name for name in built if name.startswith("resnet18 ") and not name.endswith("at random")}
+    assert {f"resnet18 {'/'.join([f'{ratio:g}'] * 4)}" for ratio in RATIOS} <= demo
+    assert len(demo) >= 32
+    assert record["built"] == len(built) * len(GENERATIONS) * len(PRECISIONS)
