@@ -29,6 +29,9 @@ MIN_TRAININGS = 3
 WORLDS = 128
 # Drawn together are so many structures, the most promising each for itself: a joint draw grows with the cube.
 SHORTLIST = 384
+# Under a latency budget fast enough is fast enough, and the best is the most accurate in time. So what is in time
+# counts on beyond the budget, for so much of it again: the corner of the hypervolume lies there.
+BEYOND_BUDGET = 1.0
 # Of the seed's latency where there is no budget: a network as slow as the seed is worth nothing.
 _SEED_LATENCY = 1.0
 
@@ -124,6 +127,14 @@ class GuidedSearch:
         limit = self._problem.limits.latency_ratio
         return _SEED_LATENCY if limit is None else limit
 
+    @property
+    def _corner(self) -> float:
+        return self._latest * (1.0 if self._problem.limits.latency_ratio is None else 1.0 + BEYOND_BUDGET)
+
+    def _counted(self, latency: Array) -> Array:
+        """Put what is too late at the corner, where it is worth nothing."""
+        return np.where(latency <= self._latest, latency, self._corner)
+
     def _greedy(self, figures: Forecast, rows: Sequence[int], count: int) -> tuple[list[int], float]:
         """Return the batch, and how much the hypervolume is expected to grow by it, as a share."""
         worlds = self._worlds(figures, rows)
@@ -152,11 +163,11 @@ class GuidedSearch:
         accuracy, accuracy_std = model.expect()
         latency, latency_std = moments(figures.latency)
         floor = problem.limits.min_val_top1
-        reference = (self._latest, float(min(accuracy.min(), *top1)) if floor is None else floor)
+        reference = (self._corner, float(min(accuracy.min(), *top1)) if floor is None else floor)
         # Optimistic in both: what gains nothing even then need not be drawn together with the others.
         hopeful = improvements(
-            (latency[None, trained], accuracy[None, trained]),
-            (latency[None] - latency_std[None], accuracy[None] + accuracy_std[None]),
+            (self._counted(latency[None, trained]), accuracy[None, trained]),
+            (self._counted(latency[None] - latency_std[None]), accuracy[None] + accuracy_std[None]),
             reference,
         )[0]
         promising = sorted(rows, key=lambda row: (-float(hopeful[row]), row))[:SHORTLIST]
@@ -164,7 +175,7 @@ class GuidedSearch:
         noise = random.standard_normal((WORLDS, len(drawn)))
         return _Worlds(
             drawn,
-            np.maximum(latency[drawn] + latency_std[drawn] * noise, 1e-6),
+            self._counted(np.maximum(latency[drawn] + latency_std[drawn] * noise, 1e-6)),
             model.draw(drawn.tolist(), WORLDS, random),
             reference,
             self._worth(figures)[drawn],
