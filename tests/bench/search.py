@@ -1,12 +1,13 @@
 """Hypervolume against trainings: the guided search beside the others, on a space of which everything is known.
 
-python tests/bench/search.py --table docs/bench/tabular_table.json --json docs/bench/search.json
+python tests/bench/search.py --table tests/data/tabular/cpu1-fp32-64.json --json docs/bench/search.json
 python tests/bench/search.py --synthetic 3 --json search.json --quick
 
 A search sees one random seed's trainings and one measurement of each structure; it is judged by the means. Every
 strategy begins with the same spread of measurements, if it measures ahead, and trains in batches of the same size. The
 hypervolume is of everything trained so far, from the slowest latency and the lowest accuracy of the table, as a share
-of what the whole space has. Goes on where it was interrupted.
+of what the whole space has. A search ends when it has 99 % of that and has trained a tenth of the space, or after
+`--trainings`. Goes on where it was interrupted.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ from scbp_host.search.hypervolume import hypervolume
 from scbp_host.search.strategies import STRATEGIES
 
 ENOUGH = 0.99
+# The aim: enough by so many of the structures.
+TENTH = 0.1
 Array = NDArray[np.float64]
 
 
@@ -39,7 +42,7 @@ def main() -> None:
     table = (
         Table(synthetic(random_seed=arguments.synthetic)) if arguments.table is None else Table.read(arguments.table)
     )
-    trainings = arguments.trainings or max(1, len(table.pool) // 10)
+    trainings = arguments.trainings or len(table.pool) // 4
     settings = {
         "table": f"synthetic {arguments.synthetic}" if arguments.table is None else arguments.table.name,
         "structures": len(table.pool),
@@ -56,7 +59,7 @@ def main() -> None:
                 curves[name][str(random_seed)] = [round(share, 5) for share in curve]
                 print(f"{name} {random_seed}: {curve[-1]:.4f} in {time.monotonic() - started:.1f} s", flush=True)
                 _write(arguments.json, settings, curves)
-        print(name, json.dumps(judge(list(curves[name].values()))), flush=True)
+        print(name, json.dumps(judge(list(curves[name].values()), _tenth(len(table.pool)))), flush=True)
 
 
 def parse() -> argparse.Namespace:
@@ -67,7 +70,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--json", type=Path, required=True, help="where to write the result")
     parser.add_argument("--strategies", nargs="+", choices=STRATEGIES, default=list(STRATEGIES))
     parser.add_argument("--seeds", type=int, default=50, help="random seeds")
-    parser.add_argument("--trainings", type=int, help="by default a tenth of the space")
+    parser.add_argument("--trainings", type=int, help="by default a quarter of the space")
     parser.add_argument("--batch", type=int, default=2, help="trained between two proposals")
     parser.add_argument("--measure", type=int, default=32, help="measured before anything is trained")
     parser.add_argument("--quick", action="store_true", help="five random seeds")
@@ -83,7 +86,7 @@ def search(make: Callable[[Problem], Strategy], table: Table, random_seed: int, 
     ahead = strategy.propose(Purpose.MEASURE, settings["measured_first"]).candidates
     strategy.observe([table.measured(own, random_seed) for own in ahead])
     trained: list[int] = []
-    while len(trained) < settings["trainings"]:
+    while not _is_over(table, trained, settings["trainings"]):
         count = min(settings["batch"], settings["trainings"] - len(trained))
         ahead = strategy.propose(Purpose.MEASURE, settings["batch"] * 4).candidates if trained else ()
         strategy.observe([table.measured(own, random_seed) for own in ahead])
@@ -105,16 +108,36 @@ def shares(table: Table, trained: list[int]) -> Array:
     return np.asarray([float(hypervolume(*own, table.nadir)[0]) / whole for own in found])
 
 
-def judge(curves: list[list[float]]) -> dict[str, Any]:
-    """Return medians and 5 % quantiles over random seeds, and how many trainings it took to find enough."""
+def _is_over(table: Table, trained: list[int], most: int) -> bool:
+    if len(trained) < _tenth(len(table.pool)):
+        return len(trained) >= most
+    return len(trained) >= most or shares(table, trained)[-1] >= ENOUGH
+
+
+def _tenth(structures: int) -> int:
+    return max(1, int(TENTH * structures))
+
+
+def judge(curves: list[list[float]], tenth: int) -> dict[str, Any]:
+    """Return medians and 5 % quantiles over random seeds, and how many trainings it took to find enough.
+
+    Args:
+        curves: for each random seed, the share found after each training.
+        tenth: trainings of a tenth of the space.
+    """
     found = np.asarray(curves)
     reached = np.where((found >= ENOUGH).any(axis=1), np.argmax(found >= ENOUGH, axis=1) + 1.0, np.inf)
     median, slow = np.median(reached), np.quantile(reached, 0.95, method="higher")
     return {
-        "share_at_the_end": [round(float(np.quantile(found[:, -1], own)), 4) for own in (0.5, 0.05)],
-        "share_at_half": [round(float(np.quantile(found[:, found.shape[1] // 2 - 1], own)), 4) for own in (0.5, 0.05)],
+        "random_seeds": len(found),
+        "share_at_a_tenth": _quantiles(found[:, min(tenth, found.shape[1]) - 1]),
+        "share_at_the_end": _quantiles(found[:, -1]),
         "trainings_to_99_percent": [None if np.isinf(own) else int(own) for own in (median, slow)],
     }
+
+
+def _quantiles(found: Array) -> list[float]:
+    return [round(float(np.quantile(found, own)), 4) for own in (0.5, 0.05)]
 
 
 def _earlier(path: Path, settings: dict[str, Any]) -> dict[str, dict[str, list[float]]]:
@@ -125,7 +148,8 @@ def _earlier(path: Path, settings: dict[str, Any]) -> dict[str, dict[str, list[f
 
 
 def _write(path: Path, settings: dict[str, Any], curves: dict[str, dict[str, list[float]]]) -> None:
-    judged = {name: judge(list(own.values())) for name, own in curves.items() if own}
+    tenth = _tenth(settings["structures"])
+    judged = {name: judge(list(own.values()), tenth) for name, own in curves.items() if own}
     result = {"settings": settings, "results": judged, "curves": curves}
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(result) + "\n", encoding="utf-8")
