@@ -123,6 +123,7 @@ class RunConfig(BaseModel):
         max_trainings: after so many candidates the search ends; None sets no limit.
         max_hours: of the run at work; None sets no limit.
         min_improvement: the guided search ends where a round is expected to add a smaller share to the hypervolume.
+        decide_seconds: at the end, what the order of the trained turns on is measured again for so long at most.
         seed_epochs: epochs of the seed's training; None takes the recipe's.
         epochs: epochs of a candidate's training; None takes the recipe's.
         accuracy: what accuracy is guessed by before anything is trained: the importance that channels keep, what
@@ -171,6 +172,7 @@ class RunConfig(BaseModel):
     max_trainings: int | None = Field(None, ge=1)
     max_hours: float | None = Field(None, gt=0)
     min_improvement: float = Field(0.001, ge=0, le=1)
+    decide_seconds: float = Field(30.0, ge=0)
     seed_epochs: int | None = Field(None, ge=1)
     epochs: int | None = Field(None, ge=1)
     accuracy: Accuracy | None = None

@@ -1,7 +1,8 @@
 """The whole loop: the only file that knows the order of the stages.
 
 space -> seed -> measure structures -> [propose -> measure -> train -> export -> verify on the device] x rounds
--> rank -> test -> report. Every stage is acknowledged in the store before the next begins.
+-> measure again what the order turns on -> rank -> test -> report. Every stage is acknowledged in the store before the
+next begins.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from scbp_host.stages.artifacts import Artifacts
 from scbp_host.stages.binning import acknowledge_superblocks, bin_offline
 from scbp_host.stages.candidates import CandidateTrainer
 from scbp_host.stages.context import RunContext
+from scbp_host.stages.deciding import Deciding
 from scbp_host.stages.foresight import make_foresight
 from scbp_host.stages.hindsight import learned_figures
 from scbp_host.stages.inheritance import Inheritance
@@ -172,6 +174,8 @@ class _Loop:
         while count := self._stopping.allowed(number):
             self._round(number, count, trainings, proposals)
             number += 1
+        with self._stage("decide"):
+            Deciding(self._context, trainings, self._standing).run()
         with self._stage("test"):
             self._report_test(trainings)
 

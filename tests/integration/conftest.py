@@ -34,6 +34,7 @@ def tiny_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunConfig:
         seed_epochs=6,
         epochs=1,
         max_accuracy_drop=100.0,
+        decide_seconds=0.0,
         out=tmp_path / "runs",
     )
 

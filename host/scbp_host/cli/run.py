@@ -63,6 +63,9 @@ def run(
     min_improvement: Annotated[
         float | None, typer.Option(help="Guided: end it where a round promises a smaller share (0.001).")
     ] = None,
+    decide_seconds: Annotated[
+        float | None, typer.Option(help="At the end, measure again what decides the order, at most so long (30).")
+    ] = None,
     seed_epochs: Annotated[int | None, typer.Option(help="Epochs of the seed's training.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Epochs of each candidate's training.")] = None,
     init: Annotated[str | None, typer.Option(help="Candidates start: inherited (default) or from-scratch.")] = None,
@@ -121,6 +124,7 @@ def run(
         "max_trainings": max_trainings,
         "max_hours": max_hours,
         "min_improvement": min_improvement,
+        "decide_seconds": decide_seconds,
         "seed_epochs": seed_epochs,
         "epochs": epochs,
         "init": "from-scratch" if from_scratch else init,

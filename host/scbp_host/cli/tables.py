@@ -22,6 +22,8 @@ def show_summary(summary: Summary, console: Console) -> None:
     console.print(f"space: {searched(summary)}")
     if summary.stopped is not None:
         console.print(f"stopped: {escape(summary.stopped.text)}")
+    if summary.order is not None:
+        console.print(f"order: {escape(summary.order.text)}")
     if summary.rate_hz is not None:
         console.print(f"timed at {summary.rate_hz:g} Hz, as a camera gives frames")
     if energy := energy_line(summary):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +45,53 @@ class Chances:
     accuracy: float | None = None
 
 
+@dataclass(frozen=True)
+class Draws:
+    """What may be true of several contenders, draw by draw.
+
+    Attributes:
+        points: the contenders.
+        latency_ms: ``(DRAWS, n_points)``.
+        top1: ``(DRAWS, n_points)`` accuracies.
+    """
+
+    points: Sequence[Objectives]
+    latency_ms: Array
+    top1: Array
+
+    @classmethod
+    def of(cls, points: Sequence[Objectives], random_seed: int = 0) -> Self:
+        """Draw latencies and accuracies within their intervals."""
+        random = np.random.default_rng(random_seed)
+        latency = np.stack([_draw(own.latency_ms, random) for own in points], axis=1)
+        top1 = np.stack([own.top1 + own.top1_std * random.standard_normal(DRAWS) for own in points], axis=1)
+        return cls(points, latency, top1)
+
+    def on_front(self) -> NDArray[np.bool_]:
+        """Return ``(DRAWS, n_points)``, whether nothing dominates a point."""
+        memory = np.asarray([own.memory_mb for own in self.points])
+        size = np.asarray([own.onnx_bytes for own in self.points])
+        front = np.empty(self.top1.shape, dtype=bool)
+        for row in range(len(self.points)):
+            top1, latency = self.top1[:, [row]], self.latency_ms[:, [row]]
+            better = (self.top1 > top1) | (self.latency_ms < latency) | (memory < memory[row]) | (size < size[row])
+            worse = (self.top1 < top1) | (self.latency_ms > latency) | (memory > memory[row]) | (size > size[row])
+            front[:, row] = ~(better & ~worse).any(axis=1)
+        return front
+
+    def within(self, budgets: Budgets) -> dict[str, NDArray[np.bool_]]:
+        """Return ``(DRAWS, n_points)`` by budget, whether it is met; the first point is the seed."""
+        memory = np.broadcast_to([own.memory_mb for own in self.points], self.top1.shape)
+        drop = 100.0 * (self.top1[:, :1] - self.top1)
+        compared = (
+            ("latency", self.latency_ms, budgets.latency_ms),
+            ("memory", memory, budgets.memory_mb),
+            ("accuracy", drop, budgets.accuracy_drop_points),
+        )
+        # As in budgets.py: accuracies are fractions of counts, and rounding is no miss.
+        return {name: figure <= limit + 1e-6 for name, figure, limit in compared if limit is not None}
+
+
 def binomial_std(share: float, count: int) -> float:
     """Return the standard deviation of a share of ``count`` images; never 0, also where all of them were right.
 
@@ -65,23 +113,13 @@ def chances(
         budgets: what they should meet.
         random_seed: of the draws.
     """
-    points = [seed, *contenders]
-    random = np.random.default_rng(random_seed)
-    latency = np.stack([_draw(own.latency_ms, random) for own in points], axis=1)
-    top1 = np.stack([own.top1 + own.top1_std * random.standard_normal(DRAWS) for own in points], axis=1)
-    front = _on_front(top1, latency, points)
-    found = []
-    for row, own in enumerate(points):
-        drop = 100.0 * (top1[:, 0] - top1[:, row])
-        found.append(
-            Chances(
-                float(front[row]),
-                _share(latency[:, row], budgets.latency_ms),
-                _share(np.asarray([own.memory_mb]), budgets.memory_mb),
-                _share(drop, budgets.accuracy_drop_points),
-            )
-        )
-    return found
+    draws = Draws.of([seed, *contenders], random_seed)
+    front, within = draws.on_front().mean(axis=0), draws.within(budgets)
+    shares = {name: met.mean(axis=0) for name, met in within.items()}
+    return [
+        Chances(float(own), **{name: float(share[row]) for name, share in shares.items()})
+        for row, own in enumerate(front)
+    ]
 
 
 def tied(first: Objectives, second: Objectives) -> bool:
@@ -96,20 +134,3 @@ def _draw(interval: Interval, random: np.random.Generator) -> Array:
     normal = random.standard_normal(DRAWS) / _REACH
     reach = np.where(normal > 0, interval.high - interval.value, interval.value - interval.low)
     return np.asarray(interval.value + normal * reach)
-
-
-def _on_front(top1: Array, latency: Array, points: Sequence[Objectives]) -> Array:
-    """Return ``(n_points,)``: in which share of the draws nothing dominates a point."""
-    memory = np.asarray([own.memory_mb for own in points])
-    size = np.asarray([own.onnx_bytes for own in points])
-    shares = []
-    for row in range(len(points)):
-        better = (top1 > top1[:, [row]]) | (latency < latency[:, [row]]) | (memory < memory[row]) | (size < size[row])
-        worse = (top1 < top1[:, [row]]) | (latency > latency[:, [row]]) | (memory > memory[row]) | (size > size[row])
-        shares.append(1.0 - float(np.mean((better & ~worse).any(axis=1))))
-    return np.asarray(shares)
-
-
-def _share(drawn: Array, limit: float | None) -> float | None:
-    # As in budgets.py: accuracies are fractions of counts, and rounding is no miss.
-    return None if limit is None else float(np.mean(drawn <= limit + 1e-6))

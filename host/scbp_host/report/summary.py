@@ -276,6 +276,14 @@ class StopRecord(_Record):
     text: str
 
 
+class OrderRecord(_Record):
+    """Whether latencies leave the order of the trained open; see ``stages/deciding.py``."""
+
+    repeats: int
+    open: int
+    text: str
+
+
 class StructureBytes(_Record):
     """The largest structure on the wire beside the seed's ONNX file."""
 
@@ -310,6 +318,7 @@ class Summary(_Record):
     latency_model: LatencyModelRecord | None
     rounds: tuple[RoundRecord, ...]
     stopped: StopRecord | None = None
+    order: OrderRecord | None = None
     bytes_shipped: int
     structure_bytes: StructureBytes
     stage_seconds: Mapping[str, float]

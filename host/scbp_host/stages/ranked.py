@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from scbp_host.ranking.budgets import Budgets, Verdict, choose_best, misses
 from scbp_host.ranking.chances import Chances, chances, tied
+from scbp_host.ranking.deciding import OPEN, turns_on
 from scbp_host.ranking.pareto import pareto_front
 from scbp_host.stages.records import Known, Standing
 
@@ -51,6 +52,17 @@ def rank(standing: Standing, budgets: Budgets) -> Ranking:
         {own.id: chance for own, chance in zip(everyone, chances(seed, points, budgets), strict=True)},
         frozenset(own.id for own, point in contenders if best and point is not best and tied(best, point)),
     )
+
+
+def decisive(standing: Standing, budgets: Budgets) -> list[str]:
+    """Return the ids of the trained whose latency the ranking turns on, the one that decides most first."""
+    seed = standing.objectives(standing.seed)
+    entries = [(known.id, point) for known in standing.rows if (point := standing.objectives(known)) is not None]
+    if seed is None or not entries:
+        return []
+    shares = turns_on(seed, [point for _, point in entries], budgets)
+    ranked = sorted(zip(shares.tolist(), entries, strict=True), key=lambda own: -own[0])
+    return [name for share, (name, _) in ranked if share > OPEN]
 
 
 def _nothing_trained(standing: Standing, budgets: Budgets) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -11,7 +11,9 @@ from scbp_host.domain.candidate import Candidate
 from scbp_host.domain.measurement import Interval, Measurement
 from scbp_host.domain.outcome import Failure
 from scbp_host.domain.precision import Precision
+from scbp_host.measuring.agreement import combined_ratio
 from scbp_host.measuring.paired import pooled_ratio, quantile_ns
+from scbp_host.measuring.stability import uncertain
 from scbp_host.ranking.chances import binomial_std
 from scbp_host.ranking.pareto import Objectives
 from scbp_host.search.base import Observation
@@ -24,6 +26,8 @@ BINNING = "binning"
 # What each round may train, and why the search ended; see stopping.py.
 STOP = "stop"
 MEASURE, TRAIN, EXPORT, VERIFY, TEST, PROPOSE = "measure", "train", "export", "verify", "test", "propose"
+# Which latency the order of the trained turns on, again and again until none does; see deciding.py.
+DECIDE = "decide"
 # The reference against itself, which shows the device's noise; see reference.py.
 SELF_TEST = "self-test"
 # Which of a batch were too uncertain, and what measuring them again gave; see repeats.py.
@@ -37,9 +41,14 @@ _REPEATED = {again: stage for stage, again in AGAIN.items()}
 
 
 def surest(payloads: Iterable[Payload]) -> Measurement:
-    """Return the measurement whose ratio is the most certain, the first on a tie."""
+    """Return the measurement whose ratio is the most certain, the first on a tie.
+
+    Its ratio is that of all measurements which are not uncertain, as far as there are several.
+    """
     measurements = [Measurement.from_json(payload["measurement"]) for payload in payloads]
-    return min(measurements, key=lambda own: own.ratio.relative_half_width)
+    best = min(measurements, key=lambda own: own.ratio.relative_half_width)
+    sure = [own.ratio for own in measurements if not uncertain({"": own.ratio})]
+    return replace(best, ratio=combined_ratio(sure)) if len(sure) > 1 else best
 
 
 def variant_id(structure_id: str, precision: Precision | None) -> str:
@@ -86,11 +95,11 @@ class Known:
 
     @property
     def measurement(self) -> Measurement | None:
-        """The surest of the latest stage's measurements: with real weights where there is one."""
+        """What the latest stage's measurements came to: with real weights where there is one."""
         return self.measured(VERIFY) or self.measured(MEASURE)
 
     def measured(self, stage: str) -> Measurement | None:
-        """The surest of one stage's measurements."""
+        """What one stage's measurements came to; see :func:`surest`."""
         payloads = self._measured(stage)
         return surest(payloads) if payloads else None
 

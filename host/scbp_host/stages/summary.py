@@ -27,6 +27,7 @@ from scbp_host.report.summary import (
     GroupRecord,
     LatencyModelRecord,
     ModelRecord,
+    OrderRecord,
     PhaseRecord,
     ReferenceRecord,
     RoundRecord,
@@ -40,6 +41,7 @@ from scbp_host.stages.ledger import Payload
 from scbp_host.stages.ranked import Ranking, rank
 from scbp_host.stages.records import (
     BINNING,
+    DECIDE,
     HALVING,
     MB,
     MEASURE,
@@ -119,6 +121,7 @@ def summarise(store: Store, run_id: str, budgets: Budgets | None = None) -> Summ
         latency_model=_latency_model(outcomes),
         rounds=_rounds(outcomes),
         stopped=_stopped(outcomes),
+        order=_order(outcomes),
         bytes_shipped=sum(int((outcome.payload or {}).get("bytes_shipped", 0)) for outcome in outcomes),
         structure_bytes=_structure_bytes(standing),
         stage_seconds=_stage_seconds(outcomes),
@@ -228,6 +231,13 @@ def _stopped(outcomes: Sequence[Outcome]) -> StopRecord | None:
     if not decided or decided[-1]["reason"] is None:
         return None
     return StopRecord(reason=decided[-1]["reason"], text=decided[-1]["text"])
+
+
+def _order(outcomes: Sequence[Outcome]) -> OrderRecord | None:
+    turns = [outcome.payload for outcome in outcomes if outcome.stage == DECIDE and outcome.payload]
+    if not turns:
+        return None
+    return OrderRecord(repeats=turns[-1]["repeats"], open=turns[-1]["open"], text=turns[-1]["text"])
 
 
 _COUNTS = ("proposed", "measured", "trained", "dropped", "halved", "epochs")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ from scbp_host.stages.context import RunContext
 from scbp_host.stages.ledger import Payload
 from scbp_host.stages.records import EXPORT, RUNG, TEST, TRAIN, VERIFY, Known, rung_subject, variant_id
 from scbp_host.stages.reference import Reference
-from scbp_host.stages.repeats import settle
+from scbp_host.stages.repeats import measure_again, settle
 from scbp_host.tasks.base import Examples
 from scbp_host.training.inference import PART_SIZE, predict
 
@@ -113,6 +114,10 @@ class Trainings:
     def settle(self, batch: str, verified: Sequence[str]) -> None:
         """Measure again those of a batch, by their ids, whose verifying measurement was uncertain."""
         settle(self._run, VERIFY, batch, {own: own for own in verified}, self._measure_again)
+
+    def measure_again(self, own: str, turn: str) -> None:
+        """Measure a verified network once more, by its id; ``turn`` names when."""
+        measure_again(self._run, VERIFY, own, turn, partial(self._measure_again, own))
 
     def test(self, known: Known, trained: Payload, read_split: Callable[[], Examples]) -> Payload | Failure:
         """Report on the test split, from the device's outputs; ``read_split`` is called only if that is still to do."""

@@ -38,6 +38,7 @@ PLACES = {
     "LatencyModel": lambda data: [data["latency_model"]],
     "Round": lambda data: data["rounds"],
     "Stop": lambda data: [data["stopped"]],
+    "Order": lambda data: [data["order"]],
     "StructureBytes": lambda data: [data["structure_bytes"]],
 }
 
