@@ -58,6 +58,8 @@ from scbp_host.training.trainer import train
 
 DATA = "textures"
 TRAINING_SHAPE = (3, 32, 32)
+# Name of what is trained in the store.
+TRAININGS = "trainings"
 
 
 @dataclass(frozen=True)
@@ -206,7 +208,11 @@ def main() -> None:
         return
     with Store.open(arguments.work / "bench.sqlite") as store:
         rows = _advanced(store, sizes, device, arguments)
-    _write(arguments.table, arguments.json, arguments.device, rows, sizes)
+        seconds = {
+            "measure": _seconds(store, arguments.device, "measure"),
+            "train": _seconds(store, TRAININGS, "train"),
+        }
+    _write(arguments.table, arguments.json, arguments.device, rows, {"sizes": asdict(sizes), "seconds": seconds})
 
 
 def _advanced(store: Store, sizes: Sizes, device: Device, arguments: argparse.Namespace) -> list[dict[str, Any]]:
@@ -217,7 +223,7 @@ def _advanced(store: Store, sizes: Sizes, device: Device, arguments: argparse.Na
     space = space_of(sizes.ratios, device.pixels)
     latencies = Latencies(measuring, space, device, arguments.passes, workdir, own_slice)
     profiles = Profiles(measuring, space, device, workdir, own_slice)
-    trainings = Trainings(open_ledger(store, "trainings", sizes_json), sizes, workdir, own_slice)
+    trainings = Trainings(open_ledger(store, TRAININGS, sizes_json), sizes, workdir, own_slice)
     is_trained = device == Device()
     parts = [latencies, *([profiles] if arguments.layers else []), *([trainings] if is_trained else [])]
     for part in parts:
@@ -228,14 +234,20 @@ def _advanced(store: Store, sizes: Sizes, device: Device, arguments: argparse.Na
     return table(sizes, device, latencies.rows(), profiles.rows(), trainings.rows() if is_trained else {})
 
 
-def _write(path: Path, summary: Path, device: str, rows: Sequence[Mapping[str, Any]], sizes: Sizes) -> None:
+def _seconds(store: Store, name: str, stage: str) -> float | None:
+    """Return what one measurement, or one training, took at the median."""
+    taken = [own.seconds for own in store.outcomes(name, stage) if own.seconds is not None]
+    return round(statistics.median(taken), 2) if taken else None
+
+
+def _write(path: Path, summary: Path, device: str, rows: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = ",\n".join(json.dumps(own) for own in rows)
     path.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
     found = json.loads(summary.read_text(encoding="utf-8")) if summary.exists() else {}
     found[device] = {
         "machine": machine(**asdict(DEVICES[device])),
-        "sizes": asdict(sizes),
+        **facts,
         "rows": len(rows),
         "trained": sum("top1" in own for own in rows),
         "second_pass": noise(rows),
