@@ -55,11 +55,11 @@ class Table:
         if set(self.seed["ratios"]) == {1.0}:
             rows, unit = rows[1:], float(np.mean(_figure(self.seed, "latency_ratio")))
         self.widths = np.asarray([own["ratios"] for own in rows], dtype=np.float64)
-        figures = {name: np.stack([_figure(own, name) for own in rows]) for name in _FIGURES}
+        figures = {name: _stack([_figure(own, name) for own in rows]) for name in _FIGURES}
         self.latency, self.low, self.high = (figures[name] / unit for name in ("latency_ratio", "low", "high"))
         self.p10_ns, self.reference_p10_ns = figures["candidate_p10_ns"], figures["reference_p10_ns"]
         self.top1 = np.asarray([np.mean(own["top1"]) for own in rows])
-        self.trained_top1 = np.stack([_trainings(own) for own in rows])
+        self.trained_top1 = _stack([_trainings(own) for own in rows])
         self.params = np.asarray([own["params"] for own in rows], dtype=np.float64)
         self.pool = tuple(
             Candidate(_SPEC, tuple(own), tuple((f"conv{k}", round(_CHANNELS * one)) for k, one in enumerate(own)))
@@ -121,6 +121,12 @@ def _figure(row: Mapping[str, Any], name: str) -> Array:
 
 def _trainings(row: Mapping[str, Any]) -> Array:
     return np.atleast_1d(row.get("val_top1", row["top1"])).astype(np.float64)
+
+
+def _stack(values: Sequence[Array]) -> Array:
+    """Return ``(n, most)``; whoever has fewer of them, in a table that grows, has them over again."""
+    most = max(len(own) for own in values)
+    return np.stack([np.resize(own, most) for own in values])
 
 
 def _one_of(values: Array, repeat: int) -> float:

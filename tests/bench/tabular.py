@@ -103,10 +103,10 @@ class Trainings:
         return {name: row for name in names if (row := self._row(known, name))}
 
     def _row(self, known: Mapping[str, Payload], name: str) -> dict[str, Any]:
-        found = {seed: known.get(f"{name}/{seed}") for seed in self._sizes.training_seeds}
-        if None in found.values():
+        found = [own for seed in self._sizes.training_seeds if (own := known.get(f"{name}/{seed}"))]
+        if not found:
             return {}
-        val, test = ([own[key] for own in found.values() if own] for key in ("val_top1", "test_top1"))
+        val, test = ([own[key] for own in found] for key in ("val_top1", "test_top1"))
         return {"top1": round(statistics.mean(test), 5), "val_top1": rounded(val), "test_top1": rounded(test)}
 
     # What one seed's trainings share is made when it is needed: often nothing is left to train.
@@ -250,6 +250,7 @@ def _write(path: Path, summary: Path, device: str, rows: Sequence[Mapping[str, A
         **facts,
         "rows": len(rows),
         "trained": sum("top1" in own for own in rows),
+        "trainings": sum(len(own.get("val_top1", ())) for own in rows),
         "second_pass": noise(rows),
     }
     summary.parent.mkdir(parents=True, exist_ok=True)

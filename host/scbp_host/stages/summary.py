@@ -244,7 +244,7 @@ _COUNTS = ("proposed", "measured", "trained", "dropped", "halved", "epochs")
 
 
 def _rounds(outcomes: Sequence[Outcome]) -> tuple[RoundRecord, ...]:
-    """Count what became of each round's proposals; a structure counts where it was proposed first."""
+    """Count what became of each round's proposals; a structure counts where it was proposed first, for each."""
     done = {(outcome.stage, outcome.subject) for outcome in outcomes if outcome.ok}
     rounds: dict[int, dict[str, int]] = defaultdict(lambda: dict.fromkeys(_COUNTS, 0))
     epochs = _epochs(outcomes)
@@ -258,10 +258,12 @@ def _rounds(outcomes: Sequence[Outcome]) -> tuple[RoundRecord, ...]:
         counts["dropped"] = max(counts["dropped"], outcome.payload["dropped"])
         ids = [data["structure_id"] for data in outcome.payload["candidates"]]
         counts["proposed"] += len({own for own in ids if (PROPOSE, own) not in seen})
-        for stage, name in ((MEASURE, "measured"), (VERIFY, "trained")):
+        # What was measured ahead in one round may be trained in another.
+        training = outcome.subject.endswith(Purpose.TRAIN)
+        for stage, name in ((MEASURE, "measured"), *([(VERIFY, "trained")] if training else [])):
             counts[name] += len({own for own in ids if (stage, own) in done and (stage, own) not in seen})
             seen |= {(stage, own) for own in ids if (stage, own) in done}
-        if outcome.subject.endswith(Purpose.TRAIN):
+        if training:
             counts["epochs"] += sum(epochs.pop(own, 0) for own in ids)
         seen |= {(PROPOSE, own) for own in ids}
     return tuple(RoundRecord(round=number, **counts) for number, counts in sorted(rounds.items()))

@@ -80,6 +80,15 @@ def test_rounds_count_a_structure_where_it_was_proposed_first(finished):
     )
 
 
+def test_what_was_measured_ahead_in_one_round_is_trained_in_another(finished, candidate):
+    wide = candidate(1.0, 0.5)
+    finished.propose(3, "train", wide)
+    finished.train(wide, 0.8, 0.99)
+    first, _, third = summarise(finished.store, "r1").rounds
+    assert (first.trained, third.trained) == (1, 1)
+    assert (third.proposed, third.measured, third.epochs) == (0, 0, 8)
+
+
 def test_a_failure_keeps_kind_message_and_hint(finished):
     failed = summarise(finished.store, "r1").candidates[0]
     assert (failed.failure.kind, failed.failure.message, failed.failure.hint) == (
