@@ -166,12 +166,13 @@ def main() -> None:
     settings = {"table": arguments.table.name if arguments.table else f"synthetic {arguments.synthetic}"}
     settings |= {"structures": len(table.pool), **asdict(costs)}
     known = json.loads(arguments.json.read_text(encoding="utf-8")) if arguments.json.exists() else {}
-    runs = known["runs"] if known.get("settings") == settings else []
+    earlier = known.get(settings["table"], {})
+    runs = earlier["runs"] if earlier.get("settings") == settings else []
     for random_seed in range(len(runs), arguments.seeds):
         runs.append(until(table, random_seed, costs))
-        result = {"settings": settings, "results": judge(runs), "runs": runs}
+        known[settings["table"]] = {"settings": settings, "results": judge(runs), "runs": runs}
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        arguments.json.write_text(json.dumps(result) + "\n", encoding="utf-8")
+        arguments.json.write_text(json.dumps(known) + "\n", encoding="utf-8")
         print(random_seed, json.dumps(runs[-1]), flush=True)
     print(json.dumps(judge(runs), indent=2))
 

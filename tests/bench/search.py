@@ -7,7 +7,7 @@ A search sees one random seed's trainings and one measurement of each structure;
 strategy begins with the same spread of measurements, if it measures ahead, and trains in batches of the same size. The
 hypervolume is of everything trained so far, from the slowest latency and the lowest accuracy of the table, as a share
 of what the whole space has. A search ends when it has 99 % of that and has trained a tenth of the space, or after
-`--trainings`. Goes on where it was interrupted.
+`--trainings`. Goes on where it was interrupted, and keeps what the file says of other tables.
 """
 
 from __future__ import annotations
@@ -56,10 +56,11 @@ def main() -> None:
             if str(random_seed) not in curves.setdefault(name, {}):
                 started = time.monotonic()
                 curve = search(STRATEGIES[name], table, random_seed, settings)
-                curves[name][str(random_seed)] = [round(share, 5) for share in curve]
+                curves[name][str(random_seed)] = [round(share, 4) for share in curve]
                 print(f"{name} {random_seed}: {curve[-1]:.4f} in {time.monotonic() - started:.1f} s", flush=True)
                 _write(arguments.json, settings, curves)
         print(name, json.dumps(judge(list(curves[name].values()), _tenth(len(table.pool)))), flush=True)
+    print(markdown(_read(arguments.json)[settings["table"]]["results"]))
 
 
 def parse() -> argparse.Namespace:
@@ -81,7 +82,7 @@ def parse() -> argparse.Namespace:
 
 
 def search(make: Callable[[Problem], Strategy], table: Table, random_seed: int, settings: dict[str, Any]) -> Array:
-    """Return ``(trainings,)``: after each training the share of the hypervolume that is found."""
+    """Return ``(n_trained,)``: after each training the share of the hypervolume that is found."""
     strategy = make(table.problem(random_seed))
     ahead = strategy.propose(Purpose.MEASURE, settings["measured_first"]).candidates
     strategy.observe([table.measured(own, random_seed) for own in ahead])
@@ -95,9 +96,7 @@ def search(make: Callable[[Problem], Strategy], table: Table, random_seed: int, 
             break
         strategy.observe([table.trained(own, random_seed) for own in batch])
         trained += [table.rows[own.structure_id] for own in batch]
-    found = shares(table, trained)
-    # A search that ended keeps what it has.
-    return np.concatenate([found, np.full(settings["trainings"] - len(found), found[-1] if len(found) else 0.0)])
+    return shares(table, trained)
 
 
 def shares(table: Table, trained: list[int]) -> Array:
@@ -122,10 +121,11 @@ def judge(curves: list[list[float]], tenth: int) -> dict[str, Any]:
     """Return medians and 5 % quantiles over random seeds, and how many trainings it took to find enough.
 
     Args:
-        curves: for each random seed, the share found after each training.
+        curves: for each random seed, the share found after each training; a search that ended keeps what it has.
         tenth: trainings of a tenth of the space.
     """
-    found = np.asarray(curves)
+    longest = max(map(len, curves))
+    found = np.asarray([own + own[-1:] * (longest - len(own)) for own in curves])
     reached = np.where((found >= ENOUGH).any(axis=1), np.argmax(found >= ENOUGH, axis=1) + 1.0, np.inf)
     median, slow = np.median(reached), np.quantile(reached, 0.95, method="higher")
     return {
@@ -140,19 +140,37 @@ def _quantiles(found: Array) -> list[float]:
     return [round(float(np.quantile(found, own)), 4) for own in (0.5, 0.05)]
 
 
+def markdown(results: dict[str, dict[str, Any]]) -> str:
+    """Return the results of one table as a table of docs/results.md, the best first."""
+    lines = ["| strategy | random seeds | after a tenth | at the end | trainings to 99 % |", "|---|---|---|---|---|"]
+    ranked = sorted(results.items(), key=lambda own: -own[1]["share_at_a_tenth"][0])
+    for name, own in ranked:
+        shares_found = (
+            f"{median:.1%} ({low:.1%})" for median, low in (own["share_at_a_tenth"], own["share_at_the_end"])
+        )
+        median, slow = ("–" if each is None else str(each) for each in own["trainings_to_99_percent"])
+        lines.append(f"| `{name}` | {own['random_seeds']} | {' | '.join(shares_found)} | {median} ({slow}) |")
+    return "\n".join(lines)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return known
+
+
 def _earlier(path: Path, settings: dict[str, Any]) -> dict[str, dict[str, list[float]]]:
-    if not path.exists():
-        return {}
-    known = json.loads(path.read_text(encoding="utf-8"))
-    return known["curves"] if known["settings"] == settings else {}
+    known = _read(path).get(settings["table"], {})
+    curves: dict[str, dict[str, list[float]]] = known["curves"] if known.get("settings") == settings else {}
+    return curves
 
 
 def _write(path: Path, settings: dict[str, Any], curves: dict[str, dict[str, list[float]]]) -> None:
     tenth = _tenth(settings["structures"])
     judged = {name: judge(list(own.values()), tenth) for name, own in curves.items() if own}
-    result = {"settings": settings, "results": judged, "curves": curves}
+    known = _read(path)
+    known[settings["table"]] = {"settings": settings, "results": judged, "curves": curves}
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(result) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(known) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
