@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from scbp_host.errors import InfeasibleError
-from scbp_host.report.headline import energy_line, searched, verdict
+from scbp_host.report.headline import certainty, energy_line, searched, verdict
 from scbp_host.report.summary import CandidateRecord, Summary
 
 _FAILED_SHOWN = 5
@@ -19,6 +19,8 @@ def show_summary(summary: Summary, console: Console) -> None:
     console.print(_table(summary))
     console.print(f"[bold]{escape(verdict(summary))}[/]")
     console.print(f"best: {escape(summary.best_reason)}")
+    if sure := certainty(summary):
+        console.print(f"sure: {sure}")
     console.print(f"space: {searched(summary)}")
     if summary.stopped is not None:
         console.print(f"stopped: {escape(summary.stopped.text)}")

@@ -57,6 +57,19 @@ def searched(summary: Summary) -> str:
     return text
 
 
+def certainty(summary: Summary) -> str:
+    """Return how sure the best is of its place, and with how many it ties; empty where nothing says."""
+    best = summary.best
+    if best is None or best.chances is None:
+        return ""
+    budgets = {"latency": best.chances.latency, "memory": best.chances.memory, "accuracy": best.chances.accuracy}
+    parts = [f"on the front with {best.chances.on_front:.0%}"]
+    parts += [f"within the {name} budget with {chance:.0%}" for name, chance in budgets.items() if chance is not None]
+    tied = sum(record.tied_with_best for record in summary.candidates)
+    parts += [f"tied with {tied} more, which neither latency nor accuracy tells apart from it"] if tied else []
+    return ", ".join(parts)
+
+
 def cards(summary: Summary) -> tuple[Card, ...]:
     """Return the key figures, the most important first."""
     seed = summary.seed

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from scbp_host.report import figures
 from scbp_host.report.files import write_atomically
-from scbp_host.report.headline import cards, searched, verdict
+from scbp_host.report.headline import cards, certainty, searched, verdict
 from scbp_host.report.summary import CandidateRecord, Summary
 
 
@@ -37,6 +37,7 @@ def render_html(summary: Summary) -> str:
         summary=summary,
         verdict=verdict(summary),
         searched=searched(summary),
+        certainty=certainty(summary),
         cards=cards(summary),
         # matplotlib escapes what it draws: these two are markup, everything else is text.
         pareto=Markup(pareto_svg(summary)),  # noqa: S704

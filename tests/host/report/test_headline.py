@@ -1,7 +1,7 @@
 import pytest
 
 from scbp_host.report import figures
-from scbp_host.report.headline import cards, energy_line, searched, verdict
+from scbp_host.report.headline import cards, certainty, energy_line, searched, verdict
 
 
 def with_best(summary, **changes):
@@ -30,6 +30,19 @@ def test_the_verdict_says_speed_size_and_accuracy(summary):
 )
 def test_the_verdict_claims_no_more_than_was_measured(summary, changes, said):
     assert said in verdict(with_best(summary, **changes))
+
+
+def test_it_says_how_sure_the_best_is(summary):
+    assert certainty(summary).startswith(
+        "on the front with 90%, within the latency budget with 80%, within the accuracy"
+    )
+    assert "tied" not in certainty(summary)
+    twin = summary.candidates[-1].model_copy(update={"tied_with_best": True})
+    assert certainty(summary.model_copy(update={"candidates": (twin,)})).endswith(
+        "tied with 1 more, which neither latency nor accuracy tells apart from it"
+    )
+    assert certainty(with_best(summary, chances=None)) == ""
+    assert certainty(summary.model_copy(update={"best": None})) == ""
 
 
 @pytest.mark.parametrize(
