@@ -157,6 +157,20 @@ def _quantiles(values: Array) -> list[float | None]:
     return [round(own, 1) if np.isfinite(own) else None for own in found]
 
 
+def markdown(known: dict[str, Any]) -> str:
+    """Return everything known as a table of docs/results.md: medians, and how many times as much with its interval."""
+    lines = ["| table | share | figure | ahead | after | after / ahead |", "|---|---|---|---|---|---|"]
+    for name, own in known.items():
+        for share, figures in own["results"].items():
+            for figure, found in figures.items():
+                ahead, after = ("–" if found[way][0] is None else f"{found[way][0]:.0f}" for way in WAYS)
+                ratio, low, high = found.get("after_over_ahead", [float("nan")] * 3)
+                lines.append(
+                    f"| {name} | {share} | {figure} | {ahead} | {after} | {ratio:.2f} ({low:.2f} to {high:.2f}) |"
+                )
+    return "\n".join(lines)
+
+
 def main() -> None:
     """Search every random seed in both ways; write after each."""
     arguments = parse()
@@ -166,15 +180,16 @@ def main() -> None:
     settings = {"table": arguments.table.name if arguments.table else f"synthetic {arguments.synthetic}"}
     settings |= {"structures": len(table.pool), **asdict(costs)}
     known = json.loads(arguments.json.read_text(encoding="utf-8")) if arguments.json.exists() else {}
-    earlier = known.get(settings["table"], {})
+    name = f"{settings['table']}, {costs.train_s:g} s a training"
+    earlier = known.get(name, {})
     runs = earlier["runs"] if earlier.get("settings") == settings else []
     for random_seed in range(len(runs), arguments.seeds):
         runs.append(until(table, random_seed, costs))
-        known[settings["table"]] = {"settings": settings, "results": judge(runs), "runs": runs}
+        known[name] = {"settings": settings, "results": judge(runs), "runs": runs}
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
         arguments.json.write_text(json.dumps(known) + "\n", encoding="utf-8")
         print(random_seed, json.dumps(runs[-1]), flush=True)
-    print(json.dumps(judge(runs), indent=2))
+    print(markdown(known))
 
 
 def costs_of(arguments: argparse.Namespace) -> tuple[float, float]:

@@ -51,7 +51,8 @@ def _best(draws: Draws, within: dict[str, Flags], budgets: Budgets) -> Flags:
     meets[:, 0] = False
     score = draws.latency_ms if budgets.latency_ms is None else -draws.top1
     best = np.argmin(np.where(meets, score, np.inf), axis=1)
-    return meets & (np.arange(meets.shape[1]) == best[:, None])
+    named: Flags = meets & (np.arange(meets.shape[1]) == best[:, None])
+    return named
 
 
 def _explained(latency: Array, statements: Array) -> float:
