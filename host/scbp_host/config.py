@@ -165,7 +165,7 @@ class RunConfig(BaseModel):
     binning: Binning = "stage"
     superblocks: int | None = Field(None, ge=2)
     ratios: Ratios = (1.0, 0.75, 0.5, 0.25)
-    strategy: SearchStrategy = "one_shot"
+    strategy: SearchStrategy = "guided"
     measure: int = Field(32, ge=2)
     train: int = Field(6, ge=1)
     rounds: int | None = Field(None, ge=1)

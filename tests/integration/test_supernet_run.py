@@ -9,7 +9,7 @@ from scbp_host.config import RunConfig
 from scbp_host.events import ignore
 from scbp_host.measuring.session import MeasureSettings
 from scbp_host.search.base import Problem
-from scbp_host.search.one_shot import OneShotSearch
+from scbp_host.search.guided import GuidedSearch
 from scbp_host.search.strategies import STRATEGIES
 from scbp_host.store import Outcome, Store
 
@@ -33,12 +33,12 @@ def test_the_search_goes_by_the_estimates(
 ) -> None:
     guesses: list[list[float]] = []
 
-    class Watched(OneShotSearch):
+    class Watched(GuidedSearch):
         def __init__(self, problem: Problem) -> None:
             guesses.append(problem.prior.guess.tolist())
             super().__init__(problem)
 
-    monkeypatch.setitem(STRATEGIES, "one_shot", Watched)
+    monkeypatch.setitem(STRATEGIES, "guided", Watched)
     summary = pipeline.run(config, ignore, settings=quick).summary
 
     estimates = estimates_of(config)

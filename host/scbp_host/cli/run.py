@@ -53,7 +53,7 @@ def run(
         float | None, typer.Option(help="Points of validation top-1 below the seed; 1.0 where no budget is set.")
     ] = None,
     strategy: Annotated[
-        str | None, typer.Option(help="Choose by guided, one_shot, random, uniform, nsga2, tpe or gp (one_shot).")
+        str | None, typer.Option(help="Choose by guided, one_shot, random, uniform, nsga2, tpe or gp (guided).")
     ] = None,
     measure: Annotated[int | None, typer.Option(help="Structures measured before training (32).")] = None,
     train: Annotated[int | None, typer.Option(help="Candidates trained in each round (6).")] = None,

@@ -61,7 +61,9 @@ def round_of(run, candidate, pool):
     seed = candidate(1.0, 1.0)
 
     def propose(surprises, latency_budget=BUDGET_MS):
-        config = RunConfig(latency_budget=latency_budget and f"{latency_budget}ms", measure=8, train=COUNT)
+        # What this one proposes is not drawn, and stays when another is replaced.
+        asked = {"strategy": "one_shot", "measure": 8, "train": COUNT}
+        config = RunConfig(latency_budget=latency_budget and f"{latency_budget}ms", **asked)
         context = SimpleNamespace(config=config, ledger=Ledger(run.store, run.run_id, ignore))
         groups = [SimpleNamespace(groups=[SimpleNamespace(name=name, channels=full)]) for name, full in seed.widths]
         space = SimpleNamespace(superblocks=groups)
