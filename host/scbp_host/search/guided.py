@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +35,37 @@ SHORTLIST = 384
 BEYOND_BUDGET = 1.0
 # Of the seed's latency where there is no budget: a network as slow as the seed is worth nothing.
 _SEED_LATENCY = 1.0
+
+
+@dataclass(frozen=True)
+class _Window:
+    """Which latencies count.
+
+    Attributes:
+        latest: what is slower is worth nothing.
+        corner: of the hypervolume.
+    """
+
+    latest: float
+    corner: float
+
+    @classmethod
+    def of(cls, figures: Forecast, limit: float | None) -> Self:
+        """Return what is in time; ``limit`` is the budget."""
+        if limit is not None:
+            return cls(limit, (1.0 + BEYOND_BUDGET) * limit)
+        # Where nothing can be faster than the seed, everything counts: it may be smaller, or more accurate.
+        slowest = max(own.high for own in figures.latency)
+        latest = _SEED_LATENCY if any(own.low < _SEED_LATENCY for own in figures.latency) else 1.01 * slowest
+        return cls(latest, latest)
+
+    def may_hold(self, figures: Forecast) -> NDArray[np.bool_]:
+        """Return ``(n_pool,)``, which may be in time."""
+        return np.asarray([own.low < self.latest for own in figures.latency])
+
+    def counted(self, latency: Array) -> Array:
+        """Put what is too late at the corner, where it is worth nothing."""
+        return np.where(latency <= self.latest, latency, self.corner)
 
 
 @dataclass(frozen=True)
@@ -107,33 +139,19 @@ class GuidedSearch:
 
     def _proposal(self, figures: Forecast, chosen: Sequence[int], improvement: float | None) -> Proposal:
         candidates = self._pool.choose(chosen)
-        in_time = self._in_time(figures)
+        in_time = self._window(figures).may_hold(figures)
         plausible = sum(self._pool.is_untried(row) and bool(in_time[row]) for row in range(len(self._pool)))
         dropped = len(self._pool) - plausible
         return Proposal(candidates, plausible, dropped, figures.model, figures.reference_weight, improvement)
 
     def _first(self, figures: Forecast, rows: Sequence[int], count: int) -> list[int]:
         """Return the best guesses of every latency that may be within the budget."""
-        in_time = self._in_time(figures)
+        in_time = self._window(figures).may_hold(figures)
         latency = np.asarray([own.value for own in figures.latency])
         return along(latency, self._problem.prior.guess, [row for row in rows if in_time[row]], count)
 
-    def _in_time(self, figures: Forecast) -> NDArray[np.bool_]:
-        limit = self._latest
-        return np.asarray([own.low < limit for own in figures.latency])
-
-    @property
-    def _latest(self) -> float:
-        limit = self._problem.limits.latency_ratio
-        return _SEED_LATENCY if limit is None else limit
-
-    @property
-    def _corner(self) -> float:
-        return self._latest * (1.0 if self._problem.limits.latency_ratio is None else 1.0 + BEYOND_BUDGET)
-
-    def _counted(self, latency: Array) -> Array:
-        """Put what is too late at the corner, where it is worth nothing."""
-        return np.where(latency <= self._latest, latency, self._corner)
+    def _window(self, figures: Forecast) -> _Window:
+        return _Window.of(figures, self._problem.limits.latency_ratio)
 
     def _greedy(self, figures: Forecast, rows: Sequence[int], count: int) -> tuple[list[int], float]:
         """Return the batch, and how much the hypervolume is expected to grow by it, as a share."""
@@ -163,11 +181,12 @@ class GuidedSearch:
         accuracy, accuracy_std = model.expect()
         latency, latency_std = moments(figures.latency)
         floor = problem.limits.min_val_top1
-        reference = (self._corner, float(min(accuracy.min(), *top1)) if floor is None else floor)
+        window = self._window(figures)
+        reference = (window.corner, float(min(accuracy.min(), *top1)) if floor is None else floor)
         # Optimistic in both: what gains nothing even then need not be drawn together with the others.
         hopeful = improvements(
-            (self._counted(latency[None, trained]), accuracy[None, trained]),
-            (self._counted(latency[None] - latency_std[None]), accuracy[None] + accuracy_std[None]),
+            (window.counted(latency[None, trained]), accuracy[None, trained]),
+            (window.counted(latency[None] - latency_std[None]), accuracy[None] + accuracy_std[None]),
             reference,
         )[0]
         promising = sorted(rows, key=lambda row: (-float(hopeful[row]), row))[:SHORTLIST]
@@ -175,7 +194,7 @@ class GuidedSearch:
         noise = random.standard_normal((WORLDS, len(drawn)))
         return _Worlds(
             drawn,
-            self._counted(np.maximum(latency[drawn] + latency_std[drawn] * noise, 1e-6)),
+            window.counted(np.maximum(latency[drawn] + latency_std[drawn] * noise, 1e-6)),
             model.draw(drawn.tolist(), WORLDS, random),
             reference,
             self._worth(figures)[drawn],

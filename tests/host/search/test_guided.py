@@ -2,7 +2,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from search_tables import Table, synthetic
+from search_tables import HALF_WIDTH, Table, synthetic
 
 from scbp_host.domain.measurement import Interval
 from scbp_host.search.base import Limits, Observation, Purpose
@@ -134,6 +134,27 @@ def test_not_being_sure_of_a_latency_is_worth_a_look():
         )
         improvements.append(own.propose(Purpose.TRAIN, 1).improvement)
     assert improvements[1] > improvements[0]
+
+
+def test_where_nothing_is_faster_than_the_seed_the_most_accurate_are_trained_all_the_same():
+    own = begun(measured=[])
+    slow = [
+        dataclasses.replace(each, latency_ratio=each.latency_ratio.scaled(20.0))
+        for each in map(TABLE.measured, TABLE.pool)
+    ]
+    own.observe(slow)
+    first = own.propose(Purpose.TRAIN, 3).candidates
+    assert len(first) == 3
+    by_structure = {each.candidate: each for each in slow}
+    own.observe([dataclasses.replace(by_structure[each], val_top1=TABLE.trained(each).val_top1) for each in first])
+    assert len(own.propose(Purpose.TRAIN, 3).candidates) == 3
+
+
+def test_under_a_budget_the_most_accurate_in_time_is_found_in_few_trainings():
+    limit = float(np.quantile(TABLE.latency[:, 0], 0.6))
+    trained = search_on(begun(limits=Limits(latency_ratio=limit), measured=TABLE.pool), 6, batch=3)
+    in_time = TABLE.latency[:, 0] * (1 + HALF_WIDTH) <= limit
+    assert max(TABLE.top1[trained]) > np.quantile(TABLE.top1[in_time], 0.99)
 
 
 def test_what_cannot_add_anything_is_not_proposed():
