@@ -75,6 +75,8 @@ def test_twins_are_given_up_after_some_repeats(run, trained, decide):
     bench = Bench(run, {one: 0.51, two: 0.51, far: 0.2})
     decide(bench)
     assert sorted(bench.asked) == sorted([one, two] * MOST_REPEATS)
+    one, two, _ = (known.measurement.ratio for known in run.standing().candidates)
+    assert max(one.relative_half_width, two.relative_half_width) < 0.6 * bench.off, "four count together"
     assert order_of(run).open == 2
     assert "however often they are measured" in order_of(run).text
 
