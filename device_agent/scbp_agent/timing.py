@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import itertools
+import math
 import time
 from typing import Any, Callable, Iterator, List, NamedTuple, Optional, Sequence
 
@@ -14,9 +15,9 @@ _MIN_BLOCK_RUNS = 2
 _MAX_PACED_BLOCK_RUNS = 5
 # The drift test: what the medians of two neighbouring windows of so many runs may differ by, as a share of the first,
 # or as a multiple of their own spread where that is more.
-_WINDOW_RUNS = 5
+_WINDOW_RUNS, _MOST_WINDOW_RUNS = 10, 50
 _DRIFT_SHARE = 0.02
-_DRIFT_SPREADS = 1.5
+_DRIFT_SPREADS = 1.0
 
 
 class PairedSchedule(NamedTuple):
@@ -125,17 +126,19 @@ def time_round(subjects: Sequence[Subject], schedule: PairedSchedule) -> RoundSa
 
     For two that is ABBA. Each model has a count of runs of its own that fills ``block_ns``. With one count for all, a
     model four times as fast would get blocks a quarter as long, and a disturbance of a few ms would fall on it a
-    quarter as often.
+    quarter as often. The first run of each block is kept with the warm-up: the others have filled the caches meanwhile,
+    which slows it down, and more so a large model among many. In use, nothing comes between a model's runs.
     """
     pace = Pace(schedule.period_ns)
     with without_garbage_collection():
         warmups = warm_up(subjects, schedule.warmup_ns, schedule.warmup_limit_ns, pace)
         models = [wire.ModelSamples([], warmup_ns) for warmup_ns in warmups]
+        unsteady = sum(is_drifting(samples) for samples in warmups)
         turns = [(own, _runs_per_block(kept.warmup_ns, schedule), kept) for own, kept in zip(subjects, models)]
         for block in range(schedule.blocks):
             for subject, runs, kept in turns if block % 2 == 0 else reversed(turns):
+                kept.warmup_ns.extend(time_runs(subject, 1, pace))
                 kept.blocks_ns.append(time_runs(subject, runs, pace))
-    unsteady = sum(is_drifting(samples) for samples in warmups)
     return RoundSamples(models, pace.missed, unsteady)
 
 
@@ -186,15 +189,17 @@ def is_steady(samples: Sequence[int]) -> bool:
 def is_drifting(samples: Sequence[int]) -> bool:
     """Return whether the last runs differ from those before them by more than 2 % and more than their spread explains.
 
-    Compared are the medians of the last two windows of five runs. Spread is the sum of both windows' median absolute
-    deviations: an even ramp moves the median by 2.5 times that, and noise alone by more than 1.5 times in one of ten
-    cases, which costs another run.
+    Compared are the medians of the last third of all runs and of the third before it, of 10 runs at least and 50 at
+    most: two windows of five, which came before, take a slow decay for level. Spread is the sum of both windows' median
+    absolute deviations, which a median of more runs follows by less.
     """
-    before, last = samples[-2 * _WINDOW_RUNS : -_WINDOW_RUNS], samples[-_WINDOW_RUNS:]
+    window = min(_MOST_WINDOW_RUNS, max(_WINDOW_RUNS, len(samples) // 3))
+    before, last = samples[-2 * window : -window], samples[-window:]
     if len(before) < _WINDOW_RUNS:
         return False
     drift = abs(_median(last) - _median(before))
-    return drift > max(_DRIFT_SHARE * _median(before), _DRIFT_SPREADS * (_deviation(before) + _deviation(last)))
+    spread = (_deviation(before) + _deviation(last)) * math.sqrt(_WINDOW_RUNS / window)
+    return drift > max(_DRIFT_SHARE * _median(before), _DRIFT_SPREADS * spread)
 
 
 def _deviation(samples: Sequence[int]) -> int:

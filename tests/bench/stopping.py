@@ -115,7 +115,7 @@ def warm_ups(count: int, random: np.random.Generator) -> list[dict[str, float]]:
                 rate = random.uniform(2.0, 20.0)
                 level = 1e6 * (1.0 + excess * np.exp(-np.arange(500) / rate))
                 samples = (level * random.lognormal(0.0, spread, 500)).astype(int).tolist()
-                end = next((own for own in range(10, 500) if timing.is_steady(samples[:own])), 500)
+                end = next((own for own in range(20, 500) if timing.is_steady(samples[:own])), 500)
                 left.append(level[min(end, 499)] / 1e6 - 1.0)
                 runs.append(end)
             rows.append(

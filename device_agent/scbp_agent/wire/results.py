@@ -5,9 +5,10 @@ from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 from scbp_agent.wire.codec import WireError, field, optional_positive, positive, samples
 
 ModelSamples = NamedTuple("ModelSamples", [("blocks_ns", List[List[int]]), ("warmup_ns", List[int])])
-ModelSamples.__doc__ = (
-    """One model's raw samples in ns, block by block in the order taken, load after load; warm-ups apart."""
-)
+ModelSamples.__doc__ = """One model's raw samples in ns, block by block in the order taken, load after load.
+
+Apart from them the warm-ups: of each load, and then the first run of each of its blocks.
+"""
 
 
 class LoadRecord(NamedTuple):
