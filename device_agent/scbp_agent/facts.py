@@ -4,8 +4,9 @@ import hashlib
 import importlib.util
 import os
 import platform
+import re
 import shutil
-from typing import Any, Dict
+from typing import Any, Dict, Optional
 
 import scbp_agent
 from scbp_agent import conditions, identity, memory, wire
@@ -54,8 +55,16 @@ def _board(source: Source) -> Dict[str, Any]:
         "power_modes": sorted(conditions.power_modes(source).values()),
         "memory_total_bytes": memory.total_bytes(source.root),
         "memory_available_bytes": memory.available_bytes(source.root),
+        "cache_bytes": _cache_bytes(source),
         "libraries": identity.libraries(),
     }
+
+
+def _cache_bytes(source: Source) -> Optional[int]:
+    """Return the size of the largest cache, which all cores share as a rule; None where the kernel does not tell."""
+    texts = [source.text(path) for path in source.paths("/sys/devices/system/cpu/cpu0/cache/index*/size")]
+    found = [re.match(r"(\d{1,9})K$", text) for text in texts]
+    return max((int(own.group(1)) * 1024 for own in found if own), default=None)
 
 
 def _agent_sha256() -> str:

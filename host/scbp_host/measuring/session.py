@@ -18,7 +18,7 @@ from scbp_host.domain.measurement import Measurement
 from scbp_host.domain.outcome import Failure, FailureKind
 from scbp_host.errors import ProtocolError
 from scbp_host.measuring.alone import AloneBench, to_alone
-from scbp_host.measuring.fitting import Room, available_bytes, need_bytes
+from scbp_host.measuring.fitting import Need, Room, available_bytes, memory_need
 from scbp_host.measuring.joining import joined
 from scbp_host.measuring.pooling import Pooled, unlike
 from scbp_host.measuring.rounds import RoundBench
@@ -99,6 +99,7 @@ class MeasuringSession:
         self._client = client
         self._settings = settings
         self._options = options
+        self._reference = reference
         self._alone = AloneBench(client, settings, options)
         self._rounds = RoundBench(client, settings)
         self._shipping = Shipping(client, convert, reference, inputs, self._alone.build, pack_reference=pack_reference)
@@ -117,7 +118,7 @@ class MeasuringSession:
         return self.measure_together([Subject(onnx, pack, told)])[0]
 
     def measure_together(self, subjects: Sequence[Subject]) -> list[Measurement | Failure]:
-        """Measure several models: each alone, then as many at a time beside the reference as fit into memory.
+        """Measure several models: each alone, then as many at a time beside the reference as fit.
 
         Where a round of several fails, each of them gets one of its own, so that none takes the others along.
 
@@ -132,9 +133,10 @@ class MeasuringSession:
             row: own for row, own in alone.items() if isinstance(own, Failure)
         }
         loaded = {row: own for row, own in alone.items() if not isinstance(own, Failure)}
+        needs = {row: Need(memory_need(own.solo), len(subjects[row].onnx)) for row, own in loaded.items()}
         room = self._room(loaded.values())
-        for rows in room.rounds({row: need_bytes(own.solo) for row, own in loaded.items()}):
-            fits = room.holds(*(need_bytes(loaded[row].solo) for row in rows))
+        for rows in room.rounds(needs):
+            fits = room.holds(*(needs[row] for row in rows))
             timed = self._time([subjects[row] for row in rows], alternating=not fits)
             for row, own in zip(rows, timed, strict=True):
                 outcomes[row] = own if isinstance(own, Failure) else _with_alone(own, loaded[row])
@@ -231,14 +233,16 @@ class MeasuringSession:
 
     def _room(self, loaded: Iterable[_Alone]) -> Room:
         known = [own for own in (available_bytes(each.solo) for each in loaded) if own is not None]
-        return Room(min(known, default=None), self._reference_bytes if known else 0, self._settings.most_together)
+        reference = Need(self._reference_memory if known else 0, len(self._reference))
+        cache = self._client.info.facts.get("cache_bytes")
+        return Room(min(known, default=None), cache, reference, self._settings.most_together)
 
     @cached_property
-    def _reference_bytes(self) -> int:
+    def _reference_memory(self) -> int:
         """What the reference takes in a worker of its own; 0 where it fails, as its round will, and say why."""
         stays = self._shipping.what_stays()
         solo = stays if isinstance(stays, Failure) else self._alone.run(*stays)
-        return 0 if isinstance(solo, Failure) else need_bytes(solo)
+        return 0 if isinstance(solo, Failure) else memory_need(solo)
 
     def _time(self, subjects: Sequence[Subject], *, alternating: bool) -> list[Measurement | Failure]:
         """Time models beside the reference in one round, as measurements that lack what the models show alone."""

@@ -13,7 +13,7 @@ import pytest
 from scbp_agent import wire
 from scbp_host.domain.measurement import Sampling, Stopped
 from scbp_host.domain.outcome import Failure, FailureKind
-from scbp_host.measuring.fitting import Room, available_bytes, need_bytes
+from scbp_host.measuring.fitting import Need, Room, available_bytes, memory_need
 from scbp_host.measuring.pooling import Pooled, unlike
 from scbp_host.measuring.rounds import RoundBench, loads_in_turn
 from scbp_host.measuring.settings import MeasureSettings
@@ -169,21 +169,34 @@ def test_a_failure_ends_the_round() -> None:
         assert run(Dying(0.0, iter(())), alternating=alternating) == failure
 
 
+def need(memory: int, file: int = 0) -> Need:
+    return Need(memory, file)
+
+
 def test_rounds_hold_what_fits_into_memory() -> None:
-    room = Room(available_bytes=1000, reference_bytes=200, most=4)
-    assert room.rounds(dict.fromkeys(range(7), 100)) == [[0, 1, 2], [3, 4, 5], [6]]
-    assert room.rounds({0: 300, 1: 300, 2: 300, 5: 10}) == [[0, 1], [2, 5]]
-    assert room.rounds({0: 700, 1: 100, 2: 100}) == [[0], [1, 2]]
-    assert not room.holds(700)
-    assert room.holds(600)
-    unknown = Room(None, 0, 4)
-    assert unknown.rounds(dict.fromkeys(range(4), 10**12)) == [[0, 1, 2], [3]]
+    room = Room(1000, 100, need(200), most=4)
+    assert room.rounds(dict.fromkeys(range(7), need(100))) == [[0, 1, 2], [3, 4, 5], [6]]
+    assert room.rounds({0: need(300), 1: need(300), 2: need(300), 5: need(10)}) == [[0, 1], [2, 5]]
+    assert room.rounds({0: need(700), 1: need(100), 2: need(100)}) == [[0], [1, 2]]
+    assert not room.holds(need(700))
+    assert room.holds(need(600))
+    unknown = Room(None, 100, need(0), most=4)
+    assert unknown.rounds(dict.fromkeys(range(4), need(10**12))) == [[0, 1, 2], [3]]
+
+
+def test_more_than_a_pair_must_fit_into_half_of_the_cache() -> None:
+    room = Room(10**9, 100, need(0, 20), most=4)
+    small, large = need(1, 10), need(1, 60)
+    assert room.rounds({0: small, 1: small, 2: small}) == [[0, 1, 2]]
+    assert room.rounds({0: small, 1: small, 2: need(1, 11)}) == [[0, 1], [2]]
+    assert room.rounds({0: large, 1: small, 2: small, 3: large}) == [[0], [1, 2], [3]]
+    assert replace(room, cache_bytes=None).rounds({0: small, 1: small}) == [[0], [1]]
 
 
 def test_a_models_need_is_what_it_adds_to_its_worker_and_what_the_gpu_holds(make_phase: Callable[..., Any]) -> None:
     load, loop = make_phase(peak=700, gpu=None), make_phase(peak=900, gpu=50)
     solo = wire.SoloResult(400, load, loop, load, [1], [1], 0, 1, None, None, None, [], {})
-    assert need_bytes(solo) == 900 - 400 + 50
+    assert memory_need(solo) == 900 - 400 + 50
     assert available_bytes(solo) is None
     assert available_bytes(solo._replace(conditions={"before": {"memory_available_bytes": 7}})) == 7
 
