@@ -307,6 +307,26 @@ def test_the_tables_of_inheritance_are_what_was_measured() -> None:
     assert table(TRAINING, "What the criterion is worth") == criteria
 
 
+def test_the_table_of_stopped_intervals_is_what_was_simulated_and_they_keep_their_word() -> None:
+    found = json.loads((ROOT / "docs" / "bench" / "stopping.json").read_text(encoding="utf-8"))
+    kinds = {kind: own["stopping"] for kind, own in found.items() if isinstance(own, dict) and "stopping" in own}
+    simulated = [
+        [
+            kind,
+            f"{own['ci_width']:.0%}",
+            f"{own['coverage']:.1%}".replace("%", " %"),
+            f"{own['median_width']:.2%}".replace("%", " %"),
+            f"{own['width_to_fixed']:.2f}",
+            f"{own['median_loads']:g}",
+        ]
+        for kind, rows in kinds.items()
+        for own in rows
+    ]
+    assert rows_of_table(MEASURING, "noise") == simulated
+    assert found["series"] == 2000
+    assert all(own["coverage"] >= 0.93 and own["width_to_fixed"] <= 1.5 for rows in kinds.values() for own in rows)
+
+
 def test_the_examples_in_python_do_what_they_say() -> None:
     (example,) = fences(SPACE, "python")
     exec(compile(example, str(SPACE), "exec"), {})
