@@ -76,10 +76,8 @@ class Deciding:
 
 
 def _text(repeats: int, spent_s: float, open_ones: int, *, exhausted: bool) -> str:
-    if not open_ones:
-        found = "no latency leaves the order open"
-    elif exhausted:
-        found = f"{open_ones} latencies leave the order open, however often they are measured"
-    else:
-        found = f"{open_ones} latencies still leave the order open"
+    found = {0: "no latency leaves", 1: "1 latency still leaves"}.get(open_ones, f"{open_ones} latencies still leave")
+    found += " the order open"
+    if open_ones and exhausted:
+        found += ", however often measured"
     return f"{found} ({repeats} measured again in {spent_s:.0f} s)" if repeats else found

@@ -204,7 +204,7 @@ def sample():
             RoundRecord(round=2, proposed=4, measured=4, trained=2, dropped=216),
         ),
         stopped=StopRecord(reason="rounds", text="2 of 2 rounds are done"),
-        order=OrderRecord(repeats=3, open=1, text="1 latencies still leave the order open (3 measured again in 30 s)"),
+        order=OrderRecord(repeats=3, open=1, text="1 latency still leaves the order open (3 measured again in 30 s)"),
         bytes_shipped=42_317_900,
         structure_bytes=StructureBytes(largest=16_612, model_bytes=SEED_BYTES),
         stage_seconds={

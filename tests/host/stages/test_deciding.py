@@ -78,7 +78,7 @@ def test_twins_are_given_up_after_some_repeats(run, trained, decide):
     one, two, _ = (known.measurement.ratio for known in run.standing().candidates)
     assert max(one.relative_half_width, two.relative_half_width) < 0.6 * bench.off, "four count together"
     assert order_of(run).open == 2
-    assert "however often they are measured" in order_of(run).text
+    assert "however often measured" in order_of(run).text
 
 
 def test_nothing_is_begun_that_would_end_too_late(run, trained, decide):
