@@ -50,6 +50,8 @@ class Table:
 
     def __init__(self, rows: Sequence[Mapping[str, Any]]) -> None:
         rows = sorted((own for own in rows if "top1" in own), key=lambda own: own["ratios"], reverse=True)
+        if not rows:
+            raise SystemExit("the table has no trained structure yet: expected rows with top1")
         self.seed = rows[0]
         unit = 1.0
         if set(self.seed["ratios"]) == {1.0}:
