@@ -4,7 +4,7 @@ python tests/bench/tabular.py --table tests/data/tabular/cpu1-fp32-64.json --jso
 
 The networks are a small ResNet's four superblocks at four ratios each. Latency is measured in passes over the whole
 space, each in an order of its own: how far the second is from the first is what no predictor can be better than.
-`--layers` profiles every network's layers as well. `--prepare` writes all structures and ends: then measuring, which
+`--layers` profiles every network's layers. `--prepare` writes all structures and ends: then measuring, which
 needs a core to itself, does nothing else. Trainings are one epoch from inherited weights, on images of 32 px; latency
 is measured at the device's input size. `--device` names what is measured on: threads, precision (the reference's as
 well) and input size of this machine's ONNX Runtime; accuracies belong to the first. What is done is kept, and the table
@@ -197,7 +197,7 @@ def main() -> None:
     parser.add_argument("--device", choices=DEVICES, default=next(iter(DEVICES)), help="what to measure on")
     parser.add_argument("--table", type=Path, required=True, help="where to write the rows")
     parser.add_argument("--passes", type=int, choices=(1, 2), default=2, help="how often to measure everything")
-    parser.add_argument("--layers", action="store_true", help="time each network's layers, too")
+    parser.add_argument("--layers", action="store_true", help="time layers in the place of whole networks")
     parser.add_argument("--prepare", action="store_true", help="only write the structures to measure")
     add_common_arguments(parser, ".bench/tabular")
     arguments = parser.parse_args()
@@ -225,8 +225,8 @@ def _advanced(store: Store, sizes: Sizes, device: Device, arguments: argparse.Na
     profiles = Profiles(measuring, space, device, workdir, own_slice)
     trainings = Trainings(open_ledger(store, TRAININGS, sizes_json), sizes, workdir, own_slice)
     is_trained = device == Device()
-    parts = [latencies, *([profiles] if arguments.layers else []), *([trainings] if is_trained else [])]
-    for part in parts:
+    timed = profiles if arguments.layers else latencies
+    for part in (timed, trainings) if is_trained else (timed,):
         try:
             part.go_on()
         except SliceOver as over:
