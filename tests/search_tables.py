@@ -34,8 +34,7 @@ _FIGURES: Mapping[str, Callable[[Array], Array]] = {
     "latency_ratio": lambda ratio: ratio,
     "low": lambda ratio: (1 - HALF_WIDTH) * ratio,
     "high": lambda ratio: (1 + HALF_WIDTH) * ratio,
-    "candidate_p10_ns": lambda ratio: 1e6 * ratio,
-    "reference_p10_ns": lambda ratio: np.full_like(ratio, 1e6),
+    "floor_ratio": lambda ratio: ratio,
 }
 _SPEC = SeedSpec("table", 10, (3, 32, 32))
 
@@ -59,7 +58,7 @@ class Table:
         self.widths = np.asarray([own["ratios"] for own in rows], dtype=np.float64)
         figures = {name: _stack([_figure(own, name) for own in rows]) for name in _FIGURES}
         self.latency, self.low, self.high = (figures[name] / unit for name in ("latency_ratio", "low", "high"))
-        self.p10_ns, self.reference_p10_ns = figures["candidate_p10_ns"], figures["reference_p10_ns"]
+        self.floor = figures["floor_ratio"] / unit
         self.top1 = np.asarray([np.mean(own["top1"]) for own in rows])
         self.trained_top1 = _stack([_trainings(own) for own in rows])
         self.params = np.asarray([own["params"] for own in rows], dtype=np.float64)
@@ -108,8 +107,7 @@ class Table:
             peak_rss_bytes=int(2e7 + 8 * self.params[row]),
             onnx_bytes=int(4 * self.params[row]),
             val_top1=val_top1,
-            latency_p10_ns=_one_of(self.p10_ns[row], repeat),
-            reference_p10_ns=_one_of(self.reference_p10_ns[row], repeat),
+            floor_ratio=_one_of(self.floor[row], repeat),
         )
 
 

@@ -8,7 +8,7 @@ next begins.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +28,7 @@ from scbp_host.profiles import load_profile, require_clocks
 from scbp_host.report import Summary, write_html, write_summary
 from scbp_host.space.ratios import SearchSpace
 from scbp_host.space.seeds import build_seed, load_weights, seed_spec
-from scbp_host.space.survey import require_classifier, survey_seed
+from scbp_host.space.survey import Survey, require_classifier, survey_seed
 from scbp_host.stages.artifacts import Artifacts
 from scbp_host.stages.binning import acknowledge_superblocks, bin_offline
 from scbp_host.stages.candidates import CandidateTrainer
@@ -40,6 +40,7 @@ from scbp_host.stages.inheritance import Inheritance
 from scbp_host.stages.ledger import Ledger, Payload
 from scbp_host.stages.opening import new_run, resumed_run
 from scbp_host.stages.precedents import precedents
+from scbp_host.stages.profiles import LayerProfiles
 from scbp_host.stages.proposals import Proposals
 from scbp_host.stages.ranked import rank
 from scbp_host.stages.records import Standing, variant_id
@@ -127,7 +128,7 @@ def run(
         space = _space(config, spec, superblocks, profile, before=store.run(run_id).created_at)
         pool = make_pool(space, config.random_seed)
         acknowledge_space(ledger, space, pool, config.random_seed)
-        _Loop(context, store, space, pool).run()
+        _Loop(context, store, survey, space, pool).run()
         return _conclude(context, store)
 
 
@@ -145,7 +146,9 @@ def _space(
 class _Loop:
     """The rounds of one run."""
 
-    def __init__(self, context: RunContext, store: Store, space: SearchSpace, pool: Sequence[Candidate]) -> None:
+    def __init__(
+        self, context: RunContext, store: Store, survey: Survey, space: SearchSpace, pool: Sequence[Candidate]
+    ) -> None:
         self._context = context
         self._store = store
         self._space = space
@@ -155,6 +158,7 @@ class _Loop:
         untrained = Untrained(context)
         self._reference = Reference(context, self._seed, untrained)
         self._structures = StructureBench(context, self._seed, untrained, self._reference)
+        self._profiles = LayerProfiles(context, survey, space.superblocks, untrained)
 
     def run(self) -> None:
         """Train the seed, then measure, train and verify round by round; at last, report on the test split."""
@@ -183,7 +187,9 @@ class _Loop:
         with self._stage("measure"):
             if ahead := proposals.ahead(number):
                 batch, what = ("spread", "a spread") if number == 1 else (f"ahead-{number}", "more")
-                self._structures.measure(ahead, batch, f"measure {what} of the space, untrained")
+                measured = self._structures.measure(ahead, batch, f"measure {what} of the space, untrained")
+                if number == 1:
+                    self._profiles.measure([own for own in ahead if not _failed(measured, own)])
             worth = proposals.measured_for_training(number, count, self._structures.measure)
         known = self._standing().candidates
         latencies = {own.candidate.structure_id: own.measurement.ratio.value for own in known if own.measurement}
@@ -254,6 +260,10 @@ class _Loop:
         started = time.monotonic()
         yield
         self._context.listen(StageFinished(name, time.monotonic() - started))
+
+
+def _failed(outcomes: Mapping[str, Payload | Failure], candidate: Candidate) -> bool:
+    return isinstance(outcomes[candidate.structure_id], Failure)
 
 
 def _check_weights(config: RunConfig, spec: SeedSpec) -> None:

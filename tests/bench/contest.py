@@ -20,7 +20,7 @@ from scbp_host.domain.device import DeviceProfile
 from scbp_host.domain.measurement import Measurement
 from scbp_host.domain.outcome import Failure
 from scbp_host.export.structure import structure_onnx
-from scbp_host.measuring.paired import quantile_ns
+from scbp_host.measuring.paired import floor_ratio
 from scbp_host.measuring.session import MeasureSettings, MeasuringSession
 from scbp_host.profiles import load_profile
 from scbp_host.search.base import Observation
@@ -169,9 +169,6 @@ class Contest:
     def observation(self, candidate: Candidate, *, taken: bool = False, failed: bool = False) -> Observation:
         """Return what the search learns from one session; what is taken or failed is not proposed again."""
         own = self.judge.measured(candidate.structure_id, partial(self._write, candidate))
-        candidate_p10_ns, reference_p10_ns = (
-            quantile_ns(blocks, 0.1) for blocks in (own.candidate_blocks_ns, own.reference_blocks_ns)
-        )
         return Observation(
             candidate,
             own.ratio,
@@ -179,8 +176,7 @@ class Contest:
             self._size_bytes(candidate),
             None,
             failed,
-            candidate_p10_ns,
-            reference_p10_ns,
+            floor_ratio(own.candidate_blocks_ns, own.reference_blocks_ns),
             halved=taken,
         )
 

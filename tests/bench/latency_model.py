@@ -15,7 +15,6 @@ import numpy as np
 
 from scbp_host.latency.additive import AdditiveModel, size_features
 from scbp_host.latency.models import best_model
-from scbp_host.latency.pairing import PairedLatencies, fit_paired
 from scbp_host.search.one_shot import relative_widths
 from scbp_host.stages.records import Standing
 from scbp_host.store import Store
@@ -48,18 +47,13 @@ def judge(store: Store, run_id: str) -> dict[str, Any]:
     widths = relative_widths([own.candidate for own in known], superblocks)
     sizes = np.asarray([own.onnx_bytes for own in seen], dtype=np.float64)
     ratios = np.asarray([own.latency_ratio.value for own in seen if own.latency_ratio])
-    latencies = PairedLatencies(
-        ratios,
-        np.asarray([own.latency_p10_ns for own in seen], dtype=np.float64),
-        np.asarray([own.reference_p10_ns for own in seen], dtype=np.float64),
-    )
+    floors = np.asarray([own.floor_ratio for own in seen], dtype=np.float64)
     features = size_features(AdditiveModel().fit(widths, sizes), float(sizes.max()))
-    model, weight = fit_paired(widths, latencies, features)
+    model = best_model(widths, floors, features=features)
     plain = best_model(widths, ratios, features=features)
     return {
         "random_seed": store.run(run_id).config["config"]["random_seed"],
         "model": asdict(model.leave_one_out()),
-        "reference_weight": weight,
         "on_paired_p50_ratios_as_they_are": asdict(plain.leave_one_out()),
     }
 

@@ -22,6 +22,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+from latency_tables import noise
 from slices import Slice, SliceOver, add_common_arguments, machine, open_ledger
 from tabular_devices import (
     CHANNEL_STEP,
@@ -34,7 +35,6 @@ from tabular_devices import (
     Structures,
     everyone,
     name_of,
-    noise,
     rounded,
     space_of,
 )

@@ -20,6 +20,7 @@ from scbp_host.domain.outcome import Failure
 from scbp_host.domain.precision import Precision
 from scbp_host.export.precision import make_variant
 from scbp_host.measuring.layers import LayerSettings, charge_layers, measure_layers
+from scbp_host.measuring.paired import floor_ratio
 from scbp_host.profiles import load_profile
 from scbp_host.space.derive import derive
 from scbp_host.space.ratios import SearchSpace
@@ -27,6 +28,7 @@ from scbp_host.space.seeds import seed_spec
 from scbp_host.space.superblocks import bin_by_stage
 from scbp_host.space.survey import survey_seed
 from scbp_host.stages.ledger import Ledger, Payload
+from scbp_host.stages.profiles import time_shares
 from scbp_host.stages.space import reference_candidate, seed_candidate
 
 MODEL, CLASSES = "small_resnet:factory", 32
@@ -160,10 +162,9 @@ def _measured(known: Mapping[str, Payload], name: str) -> dict[str, Any]:
         payload = known.get(f"{name}/{number}")
         if payload is None:
             break
-        blocks = {key: payload[f"{key}_blocks_ns"] for key in ("candidate", "reference")}
         row[f"latency_ratio{suffix}"], row[f"low{suffix}"], row[f"high{suffix}"] = rounded(payload["ratio"])
-        for key, samples in blocks.items():
-            row[f"{key}_p10_ns{suffix}"] = round(float(np.quantile(np.concatenate(samples), 0.1)))
+        blocks = (payload[f"{key}_blocks_ns"] for key in ("candidate", "reference"))
+        row[f"floor_ratio{suffix}"] = round(floor_ratio(*blocks), 5)
         row.setdefault("peak_rss_bytes", payload["peak_rss_bytes"])
     return row
 
@@ -201,9 +202,9 @@ class Profiles:
                 self._ledger.must("layers", name_of(candidate), partial(nodes_of, candidate))
 
     def rows(self) -> dict[str, dict[str, Any]]:
-        """Return what is known by now, by name: the time of each superblock's layers, and of the head's."""
+        """Return what is known by now, by name: each superblock's share of the time, and the head's."""
         known = self._ledger.payloads("layers")
-        return {name: {"parts_ns": self._parts(payload["latency_ns"])} for name, payload in known.items()}
+        return {name: {"time_shares": self._shares(payload["latency_ns"])} for name, payload in known.items()}
 
     @cached_property
     def _survey(self) -> Any:
@@ -213,22 +214,10 @@ class Profiles:
     def _layers(self) -> list[str]:
         return [layer.name for layer in self._survey.layers]
 
-    def _parts(self, latency_ns: Mapping[str, int]) -> list[int]:
-        superblocks = {group.name: own for own, block in enumerate(self._space.superblocks) for group in block.groups}
-        parts = [0] * (len(self._space.superblocks) + 1)
-        for layer, ns in latency_ns.items():
-            parts[superblocks.get(self._survey.owners.get(layer, ""), -1)] += ns
-        return parts
-
-
-def noise(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return how far apart the two passes are: what no predictor can be better than."""
-    both = [own for own in rows if "latency_ratio_again" in own]
-    if not both:
-        return {}
-    apart = np.asarray([abs(own["latency_ratio_again"] / own["latency_ratio"] - 1.0) for own in both])
-    within = {f"within_{limit}_percent": float(np.mean(apart <= limit / 100)) for limit in (5, 10)}
-    return {"measured_twice": len(both), **within, "median_percent": round(100 * float(np.median(apart)), 3)}
+    def _shares(self, latency_ns: Mapping[str, int]) -> list[float]:
+        blocks = self._space.superblocks
+        places = {group.name: own for own, block in enumerate(blocks) for group in block.groups}
+        return rounded(time_shares(latency_ns, self._survey.owners, places, len(blocks) + 1))
 
 
 def rounded(values: Iterable[float]) -> list[float]:

@@ -61,6 +61,9 @@ def test_a_run_measures_before_it_trains_and_reports_what_it_measured(
         order = [log.position(stage, own.id) for stage in ("measure", "train", "export", "verify")]
         assert order == sorted(order), log.stages
     assert log.stages[-1][0] == "test"
+    profiles = [own.payload for own in outcomes_of(tiny_config) if own.stage == "layers"]
+    assert profiles, "the spread's layers are timed"
+    assert all(sum(own["shares"]) == pytest.approx(1.0) and min(own["shares"]) > 0 for own in profiles if own)
     assert log.position("seed", "seed") < log.position("measure", summary.seed.id)
 
     assert summary.space_size == 4

@@ -87,7 +87,7 @@ class AdditiveModel:
         self._penalty = penalty
         self._fitted: _Ridge | None = None
 
-    def fit(self, widths: Array, values: Array, std: Array | None = None) -> Self:
+    def fit(self, widths: Array, values: Array, std: Array | None = None, shares: Array | None = None) -> Self:
         """See :class:`~scbp_host.latency.base.FigureModel`."""
         check_measurements(widths, values)
         rows = self._terms(widths) / values[:, None]

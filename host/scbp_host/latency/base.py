@@ -83,13 +83,15 @@ class FigureModel(Protocol):
     depends on what it was given alone; fitted again, it forgets what it knew.
     """
 
-    def fit(self, widths: Array, values: Array, std: Array | None = None) -> Self:
+    def fit(self, widths: Array, values: Array, std: Array | None = None, shares: Array | None = None) -> Self:
         """Fit to measurements; returns itself.
 
         Args:
             widths: ``(n, n_superblocks)`` channels kept / the seed's channels, in (0, 1].
             values: ``(n,)`` measured, above zero.
             std: ``(n,)`` standard deviations of the measurements, in the unit of ``values``; None where not known.
+            shares: ``(n, n_superblocks + 1)``, which share of each value the superblocks' layers have, and the head's;
+                rows of NaN where there was no profile, None where there was none at all.
 
         Raises:
             ValueError: fewer than two measurements, or a value that is not above zero.

@@ -27,6 +27,7 @@ def best_model(
     std: Array | None = None,
     features: Features | None = None,
     sources: Sequence[Source] = (),
+    shares: Array | None = None,
 ) -> FigureModel:
     """Fit every model there is; return the one that predicts best what it did not see.
 
@@ -36,6 +37,7 @@ def best_model(
         std: ``(n,)`` their standard deviations; None where not known.
         features: what else the figure may follow.
         sources: of the same figure, measured elsewhere; they are believed as far as they agree.
+        shares: see :class:`~scbp_host.latency.base.FigureModel`.
 
     Raises:
         ValueError: fewer than two measurements, or a value that is not above zero.
@@ -43,4 +45,4 @@ def best_model(
     models = [make(features) for make in MODELS.values()]
     if sources:
         models.append(WarmModel(sources, partial(StaircaseModel, features)))
-    return min((own.fit(widths, values, std) for own in models), key=lambda own: own.squared_error)
+    return min((own.fit(widths, values, std, shares) for own in models), key=lambda own: own.squared_error)

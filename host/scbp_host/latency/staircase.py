@@ -41,7 +41,7 @@ Array = NDArray[np.float64]
 
 # What is expected of the variances before anything is measured, relative to the largest value's square: the trend
 # explains nearly all, steps some percent, noise two percent. Each may well be e^2 times more or less.
-_EXPECTED = np.log([1.0, 1.0, 1.0, 3e-3, 3e-3, 3e-3, 1e-3, 4e-4])
+_EXPECTED = np.log([1.0, 1.0, 3e-3, 3e-3, 3e-3, 1.0, 1e-3, 1e-2, 1e-4, 4e-4])
 _DEVIATION = 2.0
 _NOISE_BOUNDS = (1e-6, 1.0)
 # Added to the diagonal for the solver's sake; scikit-learn's own default.
@@ -87,14 +87,19 @@ class StaircaseModel:
         self._features = features
         self._fitted: _Fitted | None = None
 
-    def fit(self, widths: Array, values: Array, std: Array | None = None) -> Self:
+    def fit(self, widths: Array, values: Array, std: Array | None = None, shares: Array | None = None) -> Self:
         """See :class:`~scbp_host.latency.base.FigureModel`."""
         check_measurements(widths, values)
         unit = float(values.max())
-        noise = None if std is None else std / values
-        process = _process(self._rows(widths, values / unit), widths.shape[1], noise)
-        inverse = np.diag(cho_solve((process.L_, True), np.eye(len(values))))
-        errors, deviations = process.alpha_ / inverse, 1.0 / np.sqrt(inverse)
+        rows, owners = self._rows(widths, values / unit), np.empty(0, np.int64)
+        if shares is not None:
+            owners, profiled = _profiled(rows, shares)
+            rows = np.concatenate([rows, profiled])
+        noise = np.zeros(len(rows))
+        if std is not None:
+            noise[: len(values)] = std / values
+        process = _process(rows, widths.shape[1], noise)
+        errors, deviations = _left_out(process, len(values), owners)
         freedom = max(1.0, len(values) - _FITTED)
         self._fitted = _Fitted(process, unit, errors, deviations, freedom)
         return self
@@ -137,17 +142,38 @@ class StaircaseModel:
         return self._fitted
 
     def _rows(self, widths: Array, scales: Array) -> Array:
-        columns = [widths, scales[:, None]]
-        if self._features is not None:
-            columns.insert(1, self._features(widths))
-        return np.concatenate(columns, axis=1)
+        """Return rows of whole networks; see :class:`~scbp_host.latency.kernel.StructureKernel`."""
+        features = np.empty((len(widths), 0)) if self._features is None else self._features(widths)
+        parts = np.ones((len(widths), widths.shape[1] + 1))
+        return np.concatenate([widths, features, parts, scales[:, None]], axis=1)
 
 
-def _process(rows: Array, superblocks: int, noise: Array | None) -> Any:
+def _profiled(networks: Array, shares: Array) -> tuple[NDArray[np.int64], Array]:
+    """Return whose parts are known, and a row for each: so much of the network's value as its share says."""
+    owners, parts = np.nonzero(shares > 0)  # NaN is not: there was no profile
+    rows = networks[owners]
+    rows[:, -shares.shape[1] - 1 : -1] = np.eye(shares.shape[1])[parts]
+    rows[:, -1] *= shares[owners, parts]
+    return owners, rows
+
+
+def _left_out(process: Any, networks: int, owners: NDArray[np.int64]) -> tuple[Array, Array]:
+    """Return errors and deviations of networks, each expected without its own measurement and profile."""
+    inverse = cho_solve((process.L_, True), np.eye(networks + len(owners)))
+    errors, deviations = np.empty(networks), np.empty(networks)
+    for own in range(networks):
+        rows = np.concatenate([[own], networks + np.flatnonzero(owners == own)])
+        covariance = np.linalg.inv(inverse[np.ix_(rows, rows)])
+        errors[own] = covariance[0] @ process.alpha_[rows]
+        deviations[own] = np.sqrt(covariance[0, 0])
+    return errors, deviations
+
+
+def _process(rows: Array, superblocks: int, noise: Array) -> Any:
     """Return a process fitted to values of 1, with the measurements' relative deviations where these are known."""
     steps = StructureKernel(superblocks, np.exp(_EXPECTED[:-1]))
     kernel = steps + WhiteKernel(np.exp(_EXPECTED[-1]), _NOISE_BOUNDS)
-    process = GaussianProcessRegressor(kernel, alpha=_JITTER if noise is None else noise**2, optimizer=_most_plausible)
+    process = GaussianProcessRegressor(kernel, alpha=_JITTER + noise**2, optimizer=_most_plausible)
     with warnings.catch_warnings():
         # It warns of a variance at its bound, which is how a component says that it is not needed.
         warnings.simplefilter("ignore", ConvergenceWarning)

@@ -71,7 +71,7 @@ class WarmModel:
         self._models: list[FigureModel] = []
         self._weights = np.empty(0)
 
-    def fit(self, widths: Array, values: Array, std: Array | None = None) -> Self:
+    def fit(self, widths: Array, values: Array, std: Array | None = None, shares: Array | None = None) -> Self:
         """See :class:`~scbp_host.latency.base.FigureModel`."""
         if self._expected is None:  # the sources stay what they are
             alike = [own for own in self._sources if own.widths.shape[1] == widths.shape[1]]

@@ -139,6 +139,22 @@ def ratio_over_builds(ratios: Sequence[Interval]) -> Interval:
     return _interval(logs.mean(), logs.mean() - reach, logs.mean() + reach)
 
 
+def floor_ratio(candidate_blocks: Blocks, reference_blocks: Blocks) -> float:
+    """Return candidate latency / reference latency by the fast runs: what a latency model learns from.
+
+    Each pair of blocks gives one ratio, of the 10 % quantiles of its two blocks; the median of these. What a neighbour
+    on the machine does makes runs slower, hardly ever faster, so the fast runs say what the structure costs, and those
+    taken side by side had the same clock. Two passes over 256 networks agreed better by it than by medians
+    (``tests/bench/tabular.py``); users meet the median, which is what :func:`latency_ratio` is of.
+
+    Args:
+        candidate_blocks: ``(n_blocks, n_samples of the block)`` latencies in ns, above zero.
+        reference_blocks: the same for the reference; block i was taken beside the candidate's block i.
+    """
+    pairs = zip(candidate_blocks, reference_blocks, strict=True)
+    return float(np.exp(np.median([np.log(quantile_ns([one], 0.1) / quantile_ns([two], 0.1)) for one, two in pairs])))
+
+
 def quantile_ns(blocks: Blocks, fraction: float) -> float:
     """Return a quantile over all samples of all blocks, e.g. 0.5 for p50 and 0.99 for p99, in ns."""
     return float(np.quantile(np.concatenate([np.asarray(block) for block in blocks]), fraction))

@@ -31,8 +31,8 @@ class Observation:
     Attributes:
         candidate: which.
         latency_ratio: to the seed, with its interval; None where the measurement failed.
-        latency_p10_ns: 10 % quantile of the candidate's own samples in that measurement.
-        reference_p10_ns: the same of the reference's, taken in turns with it.
+        floor_ratio: latency by the fast runs, relative to any one network; None stands for ``latency_ratio``.
+        time_shares: each superblock's share of the latency, and the head's; None where its layers were not profiled.
         peak_rss_bytes: None where the measurement failed.
         onnx_bytes: None where the export failed.
         val_top1: None until it is trained.
@@ -46,8 +46,8 @@ class Observation:
     onnx_bytes: int | None = None
     val_top1: float | None = None
     failed: bool = False
-    latency_p10_ns: float | None = None
-    reference_p10_ns: float | None = None
+    floor_ratio: float | None = None
+    time_shares: tuple[float, ...] | None = None
     halved: bool = False
 
 
@@ -111,7 +111,6 @@ class Proposal:
         plausible: structures that can still be on the front within the limits.
         dropped: structures that cannot.
         model: leave-one-out quality of the latency model; None before there is one.
-        reference_weight: how much of the reference's own movement the model divides out; see ``latency/pairing.py``.
         improvement: by how much the batch is expected to add to the hypervolume, as a share of it; None where the
             strategy does not ask.
     """
@@ -120,7 +119,6 @@ class Proposal:
     plausible: int
     dropped: int
     model: LeaveOneOut | None = None
-    reference_weight: float | None = None
     improvement: float | None = None
 
 

@@ -14,10 +14,9 @@ from scbp_host.domain.measurement import Interval
 from scbp_host.latency.additive import AdditiveModel, size_features
 from scbp_host.latency.base import LeaveOneOut, together
 from scbp_host.latency.models import best_model
-from scbp_host.latency.pairing import PairedLatencies, fit_paired
 from scbp_host.latency.transfer import Source
 from scbp_host.measuring.paired import CONFIDENCE
-from scbp_host.search.base import Problem
+from scbp_host.search.base import Observation, Problem
 from scbp_host.search.known import KnownPool, known
 
 Array = NDArray[np.float64]
@@ -39,14 +38,12 @@ class Forecast:
         expect_memory: fits the model of memory, which not every search asks for.
         onnx_bytes: ``(n_pool,)``.
         model: leave-one-out quality of the latency model.
-        reference_weight: see ``latency/pairing.py``.
     """
 
     latency: list[Interval]
     expect_memory: Callable[[], list[Interval]]
     onnx_bytes: Array
     model: LeaveOneOut
-    reference_weight: float
 
     @cached_property
     def memory(self) -> list[Interval]:
@@ -76,20 +73,33 @@ def forecast(pool: KnownPool, problem: Problem) -> Forecast | None:
     seen = [pool.seen[row] for row in measured]
     sizes = AdditiveModel().fit(widths[measured], np.asarray([float(known(own.onnx_bytes)) for own in seen]))
     onnx_bytes = sizes.predict(widths).mean
-    paired = PairedLatencies(
-        np.asarray([known(own.latency_ratio).value for own in seen]),
-        np.asarray([known(own.latency_p10_ns) for own in seen]),
-        np.asarray([known(own.reference_p10_ns) for own in seen]),
-    )
     features = together(size_features(sizes, float(onnx_bytes.max())), problem.work)
-    model, weight = fit_paired(widths[measured], paired, features, experience.latency)
+    model = best_model(
+        widths[measured], _floors(seen), features=features, sources=experience.latency, shares=_shares(seen, widths)
+    )
     latency = model.predict(widths, CONFIDENCE).intervals()
     for row, own in zip(measured, seen, strict=True):
         latency[row] = known(own.latency_ratio)
         onnx_bytes[row] = known(own.onnx_bytes)
     peaks = {row: float(known(pool.seen[row].peak_rss_bytes)) for row in measured}
     expect_memory = partial(_memory, widths, peaks, experience.memory)
-    return Forecast(latency, expect_memory, onnx_bytes, model.leave_one_out(), weight)
+    return Forecast(latency, expect_memory, onnx_bytes, model.leave_one_out())
+
+
+def _floors(seen: Sequence[Observation]) -> Array:
+    """Return ``(n,)`` latencies by the fast runs, on the scale of the ratios to the seed."""
+    ratios = np.asarray([known(own.latency_ratio).value for own in seen])
+    floors = np.asarray([own.floor_ratio or ratio for own, ratio in zip(seen, ratios, strict=True)])
+    scaled: Array = floors * np.median(ratios / floors)
+    return scaled
+
+
+def _shares(seen: Sequence[Observation], widths: Array) -> Array | None:
+    """Return ``(n, n_superblocks + 1)`` shares of time, rows of NaN where there was no profile; None without any."""
+    if all(own.time_shares is None for own in seen):
+        return None
+    unknown = (np.nan,) * (widths.shape[1] + 1)
+    return np.asarray([unknown if own.time_shares is None else own.time_shares for own in seen])
 
 
 def moments(intervals: list[Interval]) -> tuple[Array, Array]:

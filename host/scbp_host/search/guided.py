@@ -142,7 +142,7 @@ class GuidedSearch:
         in_time = self._window(figures).may_hold(figures)
         plausible = sum(self._pool.is_untried(row) and bool(in_time[row]) for row in range(len(self._pool)))
         dropped = len(self._pool) - plausible
-        return Proposal(candidates, plausible, dropped, figures.model, figures.reference_weight, improvement)
+        return Proposal(candidates, plausible, dropped, figures.model, improvement)
 
     def _first(self, figures: Forecast, rows: Sequence[int], count: int) -> list[int]:
         """Return the best guesses of every latency that may be within the budget."""

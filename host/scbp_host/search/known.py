@@ -48,10 +48,7 @@ class KnownPool:
     def measurements(self) -> list[tuple[object, ...]]:
         """All that was measured, structure by structure: what forecasts follow from."""
         seen = [(row, self.seen[row]) for row in self.measured]
-        return [
-            (row, own.latency_ratio, own.latency_p10_ns, own.reference_p10_ns, own.peak_rss_bytes, own.onnx_bytes)
-            for row, own in seen
-        ]
+        return [(row, own.latency_ratio, own.floor_ratio, own.peak_rss_bytes, own.onnx_bytes) for row, own in seen]
 
     @property
     def trained(self) -> list[int]:

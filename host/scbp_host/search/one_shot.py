@@ -78,7 +78,7 @@ class OneShotSearch:
             first = self._along_latency if self._limits.latency_ratio is None else self._near_budget
             chosen = first(untried, expected, count)
         dropped = len(self._pool) - len(plausible)
-        return Proposal(self._pool.choose(chosen), len(plausible), dropped, figures.model, figures.reference_weight)
+        return Proposal(self._pool.choose(chosen), len(plausible), dropped, figures.model)
 
     def _accuracy(self) -> tuple[Array, Array | None]:
         """Return expected accuracies (or, before there are trainings, the guesses) and their deviations."""

@@ -151,7 +151,6 @@ def _payload(number: int, purpose: Purpose, proposal: Proposal) -> Payload:
     if proposal.model is not None:
         model = asdict(proposal.model)
         model["interval_coverage"] = model.pop("coverage")
-        model["reference_weight"] = proposal.reference_weight
     return {
         "round": number,
         "purpose": purpose.value,

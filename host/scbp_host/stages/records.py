@@ -12,7 +12,7 @@ from scbp_host.domain.measurement import Interval, Measurement
 from scbp_host.domain.outcome import Failure
 from scbp_host.domain.precision import Precision
 from scbp_host.measuring.agreement import combined_ratio
-from scbp_host.measuring.paired import pooled_ratio, quantile_ns
+from scbp_host.measuring.paired import floor_ratio, pooled_ratio, quantile_ns
 from scbp_host.measuring.stability import uncertain
 from scbp_host.ranking.chances import binomial_std
 from scbp_host.ranking.pareto import Objectives
@@ -28,6 +28,8 @@ STOP = "stop"
 MEASURE, TRAIN, EXPORT, VERIFY, TEST, PROPOSE = "measure", "train", "export", "verify", "test", "propose"
 # Which latency the order of the trained turns on, again and again until none does; see deciding.py.
 DECIDE = "decide"
+# What share of its time each superblock takes; see profiles.py.
+LAYERS = "layers"
 # The reference against itself, which shows the device's noise; see reference.py.
 SELF_TEST = "self-test"
 # Which of a batch were too uncertain, and what measuring them again gave; see repeats.py.
@@ -108,6 +110,12 @@ class Known:
         """The ratios of all measurements of all stages."""
         payloads = [*self._measured(MEASURE), *self._measured(VERIFY)]
         return [Measurement.from_json(payload["measurement"]).ratio for payload in payloads]
+
+    @property
+    def time_shares(self) -> tuple[float, ...] | None:
+        """Each superblock's share of the time, and the head's; None where its layers were not timed."""
+        shares = self.payloads.get(LAYERS, {}).get("shares")
+        return None if shares is None else tuple(shares)
 
     def figure(self, name: str) -> int | None:
         """Return ``params``, ``macs`` or ``onnx_bytes``: of the export where there is one, else of the structure."""
@@ -236,8 +244,8 @@ class Standing:
             known.figure("onnx_bytes"),
             known.val_top1,
             known.failure is not None,
-            quantile_ns(measurement.candidate_blocks_ns, 0.1),
-            quantile_ns(measurement.reference_blocks_ns, 0.1),
+            floor_ratio(measurement.candidate_blocks_ns, measurement.reference_blocks_ns),
+            known.time_shares,
             halved=known.halved,
         )
 

@@ -10,6 +10,7 @@ from scipy import stats
 
 from scbp_host.domain.measurement import Interval
 from scbp_host.measuring.paired import (
+    floor_ratio,
     interval_of_loads,
     interval_of_median,
     latency_ratio,
@@ -190,3 +191,15 @@ def test_the_interval_over_builds_covers_the_truth() -> None:
         ratio = ratio_over_builds([Interval(own, own * np.exp(-0.0196), own * np.exp(0.0196)) for own in seen])
         covered += ratio.low <= 0.5 <= ratio.high
     assert 940 <= covered <= 990, covered
+
+
+def test_the_fast_runs_tell_the_ratio_where_the_slow_ones_hide_it() -> None:
+    """Bursts in most runs of the candidate alone, and a clock that changes from pair to pair."""
+    random = np.random.default_rng(0)
+    candidate, reference = [], []
+    for clock in random.uniform(1.0, 1.6, 16):
+        bursts = np.where(random.random(20) < 0.6, random.uniform(1.2, 3.0, 20), 1.0)
+        candidate.append((700_000 * clock * bursts).astype(int).tolist())
+        reference.append((1_000_000 * clock * random.uniform(1.0, 1.01, 20)).astype(int).tolist())
+    assert floor_ratio(candidate, reference) == pytest.approx(0.7, rel=0.01)
+    assert latency_ratio(candidate, reference).value > 0.8

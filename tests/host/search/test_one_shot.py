@@ -46,8 +46,6 @@ def seen(candidate, interval, peak_rss_bytes, onnx_bytes, **known):
         interval,
         peak_rss_bytes,
         onnx_bytes,
-        latency_p10_ns=1e6 * interval.value,
-        reference_p10_ns=1e6,
         **known,
     )
 

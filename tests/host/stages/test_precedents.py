@@ -92,4 +92,4 @@ def _search(pool, experience):
 def _observation(own):
     value = latency(*own.ratios)
     interval = Interval(value, 0.99 * value, 1.01 * value)
-    return Observation(own, interval, 20_000_000, 4000, latency_p10_ns=1e6 * value, reference_p10_ns=1e6)
+    return Observation(own, interval, 20_000_000, 4000)

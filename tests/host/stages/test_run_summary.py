@@ -11,7 +11,6 @@ LOO = {
     "within_10_percent": 1.0,
     "largest_error": 0.05,
     "interval_coverage": 0.9,
-    "reference_weight": 0.5,
 }
 CRASHED = Failure(FailureKind.WORKER_CRASHED, "the worker ended with signal 11", "run it again")
 
