@@ -13,10 +13,8 @@ TWICE = {
     "low_again": 1.0,
     "high": 1.2,
     "high_again": 1.3,
-    "candidate_p10_ns": 100,
-    "candidate_p10_ns_again": 110,
-    "reference_p10_ns": 90,
-    "reference_p10_ns_again": 95,
+    "floor_ratio": 0.95,
+    "floor_ratio_again": 1.05,
     "top1": 0.8,
     "val_top1": [0.81, 0.83],
 }
@@ -37,7 +35,7 @@ def test_latencies_are_relative_to_the_seeds(table):
     first, second = (table.measured(table.pool[0], repeat) for repeat in (0, 1))
     assert [own.latency_ratio.value for own in (first, second)] == pytest.approx([1.0 / 2.1, 1.1 / 2.1])
     assert (first.latency_ratio.low, second.latency_ratio.high) == pytest.approx((0.9 / 2.1, 1.3 / 2.1))
-    assert (first.latency_p10_ns, second.reference_p10_ns) == (100, 95)
+    assert (first.floor_ratio, second.floor_ratio) == pytest.approx((0.95 / 2.1, 1.05 / 2.1))
     assert table.true_points[0] == pytest.approx([1.05 / 2.1, 0.8])
 
 
