@@ -91,6 +91,7 @@ def _facts(measurement: Measurement) -> dict[str, Any]:
     return {
         **{f"latency_p{percent}_ms": quantile_ns(blocks, percent / 100) / 1e6 for percent in (50, 90, 99)},
         "latency_max_ms": quantile_ns(blocks, 1.0) / 1e6,
+        **_intervals(measurement),
         "latency_ratio": measurement.ratio.value,
         "latency_ratio_ci95": [measurement.ratio.low, measurement.ratio.high],
         "rate_hz": None if measurement.period_ns is None else 1e9 / measurement.period_ns,
@@ -104,6 +105,17 @@ def _facts(measurement: Measurement) -> dict[str, Any]:
         "verdicts": [own.kind.value for own in measurement.verdicts],
         "warnings": list(measurement.warnings),
     }
+
+
+def _intervals(measurement: Measurement) -> dict[str, Any]:
+    """Return the quantiles' intervals; a maximum has none."""
+    from scbp_host.measuring.paired import quantile_interval_ns
+
+    sampling, blocks = measurement.sampling, measurement.candidate_blocks_ns
+    if sampling is None or sampling.loads < 2:
+        return {}
+    own = {percent: quantile_interval_ns(blocks, percent / 100, loads=sampling.loads) for percent in (50, 90, 99)}
+    return {f"latency_p{percent}_ci95_ms": [each.low / 1e6, each.high / 1e6] for percent, each in own.items()}
 
 
 def _alone_facts(alone: Alone | None) -> dict[str, Any]:

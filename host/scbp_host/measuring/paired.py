@@ -160,6 +160,22 @@ def quantile_ns(blocks: Blocks, fraction: float) -> float:
     return float(np.quantile(np.concatenate([np.asarray(block) for block in blocks]), fraction))
 
 
+def quantile_interval_ns(blocks: Blocks, fraction: float, *, loads: int) -> Interval:
+    """Return a quantile over all samples with a 95 % interval of this session: by how much it moved from load to load.
+
+    Other sessions, with other neighbours and clocks, may be further away: only ratios cancel what is common.
+
+    Args:
+        blocks: ``(n_blocks, n_samples of the block)`` latencies in ns, in load order, as many after each load.
+        fraction: e.g. 0.99 for p99.
+        loads: how often the model was loaded anew, two at least.
+    """
+    own = np.array_split(np.arange(len(blocks)), loads)
+    logs = np.log([quantile_ns([blocks[row] for row in rows], fraction) for rows in own])
+    spread, value = interval_of_loads(logs), quantile_ns(blocks, fraction)
+    return Interval(value, value * min(1.0, spread.low / spread.value), value * max(1.0, spread.high / spread.value))
+
+
 def _pair_logs(candidate_blocks: Blocks, reference_blocks: Blocks, loads: int) -> Array:
     """Return ``(loads, blocks after each)``, the logarithm of each pair's ratio; raises ValueError."""
     count = len(candidate_blocks)

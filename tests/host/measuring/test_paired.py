@@ -15,6 +15,7 @@ from scbp_host.measuring.paired import (
     interval_of_median,
     latency_ratio,
     pooled_ratio,
+    quantile_interval_ns,
     quantile_ns,
     ratio_over_builds,
 )
@@ -138,6 +139,17 @@ def test_pairs_are_needed() -> None:
 def test_quantiles_are_over_all_samples() -> None:
     assert quantile_ns([[1, 2, 3], [4, 5]], 0.5) == 3
     assert quantile_ns([[1], [101]], 0.99) == pytest.approx(100)
+
+
+def test_a_quantile_is_as_sure_as_the_loads_agree() -> None:
+    random = np.random.default_rng(0)
+    steady = noisy(random, 1e6, np.ones(32), spread=0.01)
+    moving = noisy(random, 1e6, np.repeat(random.lognormal(0.0, 0.1, 8), 4), spread=0.01)
+    for fraction in (0.5, 0.9):
+        sure, unsure = (quantile_interval_ns(own, fraction, loads=8) for own in (steady, moving))
+        assert sure.value == quantile_ns(steady, fraction)
+        assert sure.low < sure.value < sure.high
+        assert sure.relative_width < 0.03 < unsure.relative_width
 
 
 def test_loads_count_alike_and_their_spread_is_in_the_interval() -> None:
