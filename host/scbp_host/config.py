@@ -141,6 +141,7 @@ class RunConfig(BaseModel):
         ci_width: percent; each latency ratio is measured until its 95 % interval is narrower. None: a fixed number of
             loads.
         max_seconds: what one round of measurements may take. None: no limit of its own.
+        together: models at most that take turns in one round, the reference among them.
         builds: engines of each trained network that are built and measured; None is 3 where the device's
             runtime builds any.
         rate: Hz; models run at a camera's rate while they are timed. None is a tight loop.
@@ -188,6 +189,7 @@ class RunConfig(BaseModel):
     compile: bool = False
     ci_width: Percent = Field(None, le=100.0)
     max_seconds: float | None = Field(None, gt=0)
+    together: int = Field(2, ge=2, le=16)
     builds: int | None = Field(None, ge=1)
     rate: Hertz = Field(None, le=MAX_RATE_HZ)
     precision: Annotated[tuple[Precision, ...], Field(min_length=1)] = (Precision.FP32,)

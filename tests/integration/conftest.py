@@ -31,6 +31,7 @@ def tiny_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunConfig:
         measure=2,
         train=1,
         rounds=2,
+        together=3,
         seed_epochs=6,
         epochs=1,
         max_accuracy_drop=100.0,

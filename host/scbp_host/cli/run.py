@@ -40,6 +40,9 @@ def run(
         str | None, typer.Option(help="Time models until the ratio's interval is narrower: 1%.")
     ] = None,
     max_seconds: Annotated[float | None, typer.Option(help="Time no round of models for longer.")] = None,
+    together: Annotated[
+        int | None, typer.Option(help="Structures that share a round with the reference, and it (2).")
+    ] = None,
     builds: Annotated[
         int | None, typer.Option(help="Engines built of each trained network (3, TensorRT alone).")
     ] = None,
@@ -111,6 +114,7 @@ def run(
         "ratios": parse_ratios(ratios),
         "ci_width": ci_width,
         "max_seconds": max_seconds,
+        "together": together,
         "builds": builds,
         "rate": rate,
         "precision": None if precision is None else precision.split(","),

@@ -41,7 +41,7 @@ class MeasureSettings:
     ci_width: float | None = None
     max_seconds: float | None = None
     most_discarded: int = 2
-    most_together: int = 4
+    most_together: int = 2
     blocks: int = 4
     block_s: float = 0.01
     warmup_s: float = 0.02
@@ -62,6 +62,7 @@ def settings_of(settings: MeasureSettings, config: RunConfig, profile: DevicePro
         settings,
         ci_width=None if config.ci_width is None else config.ci_width / 100.0,
         max_seconds=config.max_seconds,
+        most_together=config.together,
         # No rate is a tight loop.
         period_ns=None if config.rate is None else round(1e9 / config.rate),
         memory_limit_bytes=profile.memory_limit_bytes,

@@ -57,7 +57,7 @@ class StructureBench:
         """
         self._run.listen(StageStarted(MEASURE, title, len(candidates)))
         outcomes: dict[str, Payload | Failure] = {}
-        for group in _groups(candidates, self._run.settings.most_together - 1):
+        for group in _groups(candidates, self._run.config.together - 1):
             done = len(outcomes)
             outcomes |= self._together(group)
             for row, candidate in enumerate(group, start=1):
