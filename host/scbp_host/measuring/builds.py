@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from scbp_host.device.client import DeviceClient
-from scbp_host.domain.measurement import Measurement
+from scbp_host.domain.measurement import Interval, Measurement
 from scbp_host.domain.outcome import Failure
 from scbp_host.errors import UsageError
 from scbp_host.measuring.paired import ratio_over_builds
@@ -34,6 +35,14 @@ class Builds:
         """The first build's measurement, its ratio that of all builds: what any build of the model may be like."""
         first, ratios = self.measurements[0], tuple(own.ratio for own in self.measurements)
         return first if len(ratios) == 1 else replace(first, ratio=ratio_over_builds(ratios), builds=ratios)
+
+
+def with_builds(again: Measurement, builds: Sequence[Interval]) -> Measurement:
+    """Return a new measurement of the first build, with what the other builds, not measured anew, differ by."""
+    if not builds:
+        return again
+    ratios = (again.ratio, *builds[1:])
+    return replace(again, ratio=ratio_over_builds(ratios), builds=ratios)
 
 
 def has_builds(client: DeviceClient) -> bool:

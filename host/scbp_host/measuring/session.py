@@ -19,7 +19,6 @@ from scbp_host.domain.outcome import Failure, FailureKind
 from scbp_host.errors import ProtocolError
 from scbp_host.measuring.alone import AloneBench, to_alone
 from scbp_host.measuring.fitting import Need, Room, available_bytes, memory_need
-from scbp_host.measuring.joining import joined
 from scbp_host.measuring.pooling import Pooled, unlike
 from scbp_host.measuring.rounds import RoundBench
 from scbp_host.measuring.settings import MeasureSettings as MeasureSettings
@@ -168,19 +167,6 @@ class MeasuringSession:
             conditions={**timed.conditions, "solo": earlier.conditions.get("solo")},
             alone=earlier.alone,
         )
-
-    def measure_more(
-        self, onnx: bytes, earlier: Measurement, *, pack: bool, told: Settings = NOTHING
-    ) -> Measurement | Failure:
-        """Do as :meth:`pair_again`, and return old and new samples as one measurement.
-
-        To choose the narrower interval of the two instead would be to choose the luckier one.
-
-        Raises:
-            DeviceError: the device was lost for good.
-        """
-        again = self.pair_again(onnx, earlier, pack=pack, told=told)
-        return again if isinstance(again, Failure) else joined(earlier, again, self._settings)
 
     def infer(
         self, onnx: bytes, inputs: Float32Array, expected: Float32Array, *, told: Settings = NOTHING

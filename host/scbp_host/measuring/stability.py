@@ -67,7 +67,7 @@ def judge(ratio: Interval, blocks: Blocks, pooled: Pooled, settings: MeasureSett
     frames = sum(len(block) for own in pooled.models for block in own.blocks_ns)
     found = (
         _too_few(ratio, sampling, settings),
-        spread(ratio, settings),
+        _wide(ratio, settings),
         _slow_tail(blocks),
         _contended(waited_share(pooled.loads)),
         _clocks(before, after),
@@ -104,8 +104,7 @@ def _too_few(ratio: Interval, sampling: Sampling, settings: MeasureSettings) -> 
     )
 
 
-def spread(ratio: Interval, settings: MeasureSettings) -> Verdict | None:
-    """Return SPREAD_HIGH where the ratio is known to more than ±3 % only, and not as well as was asked for."""
+def _wide(ratio: Interval, settings: MeasureSettings) -> Verdict | None:
     half_width = ratio.relative_half_width
     if half_width <= _RATIO_TOLERANCE or (settings.ci_width is not None and 2 * half_width < settings.ci_width):
         return None

@@ -124,7 +124,7 @@ class StructureBench:
         }
 
     def _measure_again(self, candidate: Candidate, earlier: Measurement) -> Measurement | Failure:
-        return self._reference.session.measure_more(self._untrained.variant(candidate).onnx, earlier, pack=True)
+        return self._reference.session.pair_again(self._untrained.variant(candidate).onnx, earlier, pack=True)
 
     def _note(self, candidate: Candidate, outcome: Payload | Failure) -> str:
         ratios = "/".join(f"{ratio:g}" for ratio in candidate.ratios)

@@ -18,7 +18,7 @@ from scbp_host.errors import ModelError
 from scbp_host.export.onnx import check_onnx, export_onnx
 from scbp_host.export.parity import check_parity, run_onnx
 from scbp_host.export.precision import GATES, allowed_drop
-from scbp_host.measuring.builds import builds_wanted, measure_builds
+from scbp_host.measuring.builds import builds_wanted, measure_builds, with_builds
 from scbp_host.measuring.session import DeviceOutputs
 from scbp_host.space.cost import cost
 from scbp_host.space.seeds import Module
@@ -208,7 +208,8 @@ class Trainings:
 
     def _measure_again(self, own: str, earlier: Measurement) -> Measurement | Failure:
         model = self._model(own)
-        return self._reference.session.measure_more(model.onnx, earlier, pack=False, told=model.settings)
+        again = self._reference.session.pair_again(model.onnx, earlier, pack=False, told=model.settings)
+        return again if isinstance(again, Failure) else with_builds(again, earlier.builds)
 
     def _answers(self, model: _Model, module: Module, examples: Examples) -> _Answers | Failure:
         """Let the device answer every image, part by part, and judge its answers."""

@@ -11,7 +11,8 @@ import pytest
 from scbp_host.device.client import DeviceClient, open_device
 from scbp_host.domain.measurement import Measurement
 from scbp_host.errors import UsageError
-from scbp_host.measuring.builds import Builds, builds_wanted, measure_builds, require_builds
+from scbp_host.measuring.builds import Builds, builds_wanted, measure_builds, require_builds, with_builds
+from scbp_host.measuring.paired import ratio_over_builds
 from scbp_host.measuring.session import MeasureSettings, MeasuringSession
 from scbp_host.profiles import load_profile
 
@@ -79,6 +80,10 @@ def test_what_builds_differ_by_joins_the_interval(client: DeviceClient, make_onn
     assert len(whole.builds) == 3
     assert whole.ratio.low < ratios[0] < ratios[2] < whole.ratio.high
     assert whole.candidate_blocks_ns == first.candidate_blocks_ns
+    again = with_builds(replace(first, ratio=built.measurements[1].ratio), whole.builds)
+    assert again.builds == (built.measurements[1].ratio, *whole.builds[1:])
+    assert again.ratio == ratio_over_builds(again.builds)
+    assert with_builds(first, ()) is first
     one = Builds((first,))
     assert one.whole is first
 
