@@ -9,6 +9,7 @@ with the ends of both intervals and the quantiles of the samples. A search sees 
 
 from __future__ import annotations
 
+import argparse
 import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -109,6 +110,44 @@ class Table:
             val_top1=val_top1,
             floor_ratio=_one_of(self.floor[row], repeat),
         )
+
+
+def parse_search(parser: argparse.ArgumentParser, seeds: int, quick: int) -> argparse.Namespace:
+    """Read the command line of a bench of searches: what it adds itself, and what all of them take.
+
+    Args:
+        parser: of the bench.
+        seeds: random seeds where nothing is asked for.
+        quick: random seeds with ``--quick``.
+    """
+    parser.add_argument("--table", type=Path, help="a JSON list of {ratios, latency_ratio, params, top1}")
+    parser.add_argument("--synthetic", type=int, default=0, help="which made-up table, where there is none")
+    parser.add_argument("--json", type=Path, required=True, help="where to write the result")
+    parser.add_argument("--seeds", type=int, default=seeds, help="random seeds")
+    parser.add_argument("--trainings", type=int, help="at most; by default a quarter of the space")
+    parser.add_argument("--batch", type=int, default=2, help="trained between two proposals")
+    parser.add_argument("--measure", type=int, default=32, help="measured before anything is trained")
+    parser.add_argument("--quick", action="store_true", help=f"{quick} random seeds")
+    arguments = parser.parse_args()
+    if arguments.quick:
+        arguments.seeds = quick
+    return arguments
+
+
+def table_asked_for(arguments: argparse.Namespace) -> tuple[Table, dict[str, Any]]:
+    """Return the table, and what a result says of it."""
+    if arguments.table is None:
+        table, name = Table(synthetic(random_seed=arguments.synthetic)), f"synthetic {arguments.synthetic}"
+    else:
+        table, name = Table.read(arguments.table), arguments.table.stem
+    return table, {
+        "table": name,
+        "structures": len(table.pool),
+        "training_seeds": table.trained_top1.shape[1],
+        "trainings": arguments.trainings or len(table.pool) // 4,
+        "batch": arguments.batch,
+        "measured_first": arguments.measure,
+    }
 
 
 def _figure(row: Mapping[str, Any], name: str) -> Array:

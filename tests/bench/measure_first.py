@@ -16,7 +16,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ sys.path.append(str(Path(__file__).parents[1]))
 import numpy as np
 from numpy.typing import NDArray
 from search import shares
-from search_tables import Table, synthetic
+from search_tables import Table, parse_search, table_asked_for
 
 from scbp_host.domain.candidate import Candidate
 from scbp_host.search.base import Purpose
@@ -174,11 +174,10 @@ def markdown(known: dict[str, Any]) -> str:
 def main() -> None:
     """Search every random seed in both ways; write after each."""
     arguments = parse()
-    table = Table.read(arguments.table) if arguments.table else Table(synthetic(random_seed=arguments.synthetic))
-    most = arguments.trainings or len(table.pool) // 4
-    costs = Costs(*costs_of(arguments), arguments.measure, arguments.batch, most)
-    settings = {"table": arguments.table.name if arguments.table else f"synthetic {arguments.synthetic}"}
-    settings |= {"structures": len(table.pool), **asdict(costs)}
+    table, settings = table_asked_for(arguments)
+    measure_s, train_s = costs_of(arguments)
+    costs = Costs(measure_s, train_s, settings["measured_first"], settings["batch"], settings["trainings"])
+    settings |= {"measure_s": measure_s, "train_s": train_s}
     known = json.loads(arguments.json.read_text(encoding="utf-8")) if arguments.json.exists() else {}
     name = f"{settings['table']}, {costs.train_s:g} s a training"
     earlier = known.get(name, {})
@@ -204,21 +203,10 @@ def costs_of(arguments: argparse.Namespace) -> tuple[float, float]:
 def parse() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--table", type=Path, help="a JSON list of {ratios, latency_ratio, params, top1}")
-    parser.add_argument("--synthetic", type=int, default=0, help="which made-up table, where there is none")
     parser.add_argument("--seconds-of", type=Path, help="tabular.py's summary, with the seconds that the table took")
     parser.add_argument("--measure-s", type=float, default=1.5, help="seconds of a measurement, where no table says")
     parser.add_argument("--train-s", type=float, default=20.0, help="seconds of a training")
-    parser.add_argument("--json", type=Path, required=True, help="where to write the result")
-    parser.add_argument("--seeds", type=int, default=20, help="random seeds")
-    parser.add_argument("--trainings", type=int, help="give up after so many; by default a quarter of the space")
-    parser.add_argument("--batch", type=int, default=2, help="trained between two proposals")
-    parser.add_argument("--measure", type=int, default=32, help="measured before anything is trained")
-    parser.add_argument("--quick", action="store_true", help="three random seeds")
-    arguments = parser.parse_args()
-    if arguments.quick:
-        arguments.seeds = 3
-    return arguments
+    return parse_search(parser, seeds=20, quick=3)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ sys.path.append(str(Path(__file__).parents[1]))
 
 import numpy as np
 from numpy.typing import NDArray
-from search_tables import Table, synthetic
+from search_tables import Table, parse_search, table_asked_for
 
 from scbp_host.search.base import Problem, Purpose, Strategy
 from scbp_host.search.hypervolume import hypervolume
@@ -39,17 +39,7 @@ Array = NDArray[np.float64]
 def main() -> None:
     """Run every strategy from every random seed; write after each."""
     arguments = parse()
-    table = (
-        Table(synthetic(random_seed=arguments.synthetic)) if arguments.table is None else Table.read(arguments.table)
-    )
-    trainings = arguments.trainings or len(table.pool) // 4
-    settings = {
-        "table": f"synthetic {arguments.synthetic}" if arguments.table is None else arguments.table.name,
-        "structures": len(table.pool),
-        "trainings": trainings,
-        "batch": arguments.batch,
-        "measured_first": arguments.measure,
-    }
+    table, settings = table_asked_for(arguments)
     curves = _earlier(arguments.json, settings)
     for name in arguments.strategies:
         for random_seed in range(arguments.seeds):
@@ -66,19 +56,8 @@ def main() -> None:
 def parse() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--table", type=Path, help="a JSON list of {ratios, latency_ratio, params, top1}")
-    parser.add_argument("--synthetic", type=int, default=0, help="which made-up table, where there is none")
-    parser.add_argument("--json", type=Path, required=True, help="where to write the result")
     parser.add_argument("--strategies", nargs="+", choices=STRATEGIES, default=list(STRATEGIES))
-    parser.add_argument("--seeds", type=int, default=50, help="random seeds")
-    parser.add_argument("--trainings", type=int, help="by default a quarter of the space")
-    parser.add_argument("--batch", type=int, default=2, help="trained between two proposals")
-    parser.add_argument("--measure", type=int, default=32, help="measured before anything is trained")
-    parser.add_argument("--quick", action="store_true", help="five random seeds")
-    arguments = parser.parse_args()
-    if arguments.quick:
-        arguments.seeds = 5
-    return arguments
+    return parse_search(parser, seeds=50, quick=5)
 
 
 def search(make: Callable[[Problem], Strategy], table: Table, random_seed: int, settings: dict[str, Any]) -> Array:
