@@ -48,7 +48,10 @@ class KnownPool:
     def measurements(self) -> list[tuple[object, ...]]:
         """All that was measured, structure by structure: what forecasts follow from."""
         seen = [(row, self.seen[row]) for row in self.measured]
-        return [(row, own.latency_ratio, own.floor_ratio, own.peak_rss_bytes, own.onnx_bytes) for row, own in seen]
+        return [
+            (row, own.latency_ratio, own.floor_ratio, own.time_shares, own.peak_rss_bytes, own.onnx_bytes)
+            for row, own in seen
+        ]
 
     @property
     def trained(self) -> list[int]:
