@@ -79,12 +79,18 @@ class Table:
             noise(rows),
         )
 
-    def work(self) -> Features | None:
-        """Return what a run's roofline says without peaks: each network's MACs, relative to the largest."""
-        if "macs" not in self.costs:
-            return None
-        macs = (self.costs["macs"] / self.costs["macs"].max()).tolist()
-        known = dict(zip(map(tuple, self.widths.tolist()), macs, strict=True))
+    def work(self, others: Sequence[Table] = ()) -> Features | None:
+        """Return what a run's roofline says without peaks: each network's MACs, relative to the largest.
+
+        Args:
+            others: tables whose networks may be asked for as well.
+        """
+        known: dict[tuple[float, ...], float] = {}
+        for own in (*others, self):
+            if "macs" not in own.costs:
+                return None
+            relative = (own.costs["macs"] / own.costs["macs"].max()).tolist()
+            known.update(zip(map(tuple, own.widths.tolist()), relative, strict=True))
         return lambda widths: np.asarray([[known[tuple(row)]] for row in widths.tolist()])
 
 

@@ -46,6 +46,7 @@ Row = dict[str, Any]
 Results = list[Row]
 COUNTS = (8, 16, 24, 32)
 SPLITS = 20
+WARM = "scbp, warm"
 # Of a forest for each part: more change little, and take long.
 TREES = 30
 # Of networks measured on another device, as many as a run would have measured there.
@@ -108,7 +109,7 @@ def _pairs(before: Array, after: Array) -> NDArray[np.str_]:
     return np.asarray([f"{one:.6f} {two:.6f}" for one, two in zip(before, after, strict=True)])[:, None]
 
 
-def methods(table: Table, sources: Sequence[Source]) -> dict[str, Method]:
+def methods(table: Table, others: Sequence[Table]) -> dict[str, Method]:
     """Return everything that competes on a table."""
     found: dict[str, Method] = {
         "scbp": by_model(lambda own, rows: _as_in_a_run(own, rows, own.shares)),
@@ -119,14 +120,15 @@ def methods(table: Table, sources: Sequence[Source]) -> dict[str, Method]:
     }
     if table.shares is not None:
         found["scbp, without profiles"] = by_model(lambda own, rows: _as_in_a_run(own, rows, None))
-    if sources:
-        found["scbp, warm"] = by_model(lambda own, rows: _as_in_a_run(own, rows, own.shares, sources))
+    if others:
+        found[WARM] = by_model(lambda own, rows: _as_in_a_run(own, rows, own.shares, others))
     return found
 
 
-def _as_in_a_run(table: Table, rows: Rows, shares: Array | None, sources: Sequence[Source] = ()) -> Any:
+def _as_in_a_run(table: Table, rows: Rows, shares: Array | None, others: Sequence[Table] = ()) -> Any:
     own = None if shares is None else shares[rows]
-    return best_model(table.widths[rows], table.floor[rows], features=table.work(), sources=sources, shares=own)
+    features, sources = table.work(others), [_source(other) for other in others]
+    return best_model(table.widths[rows], table.floor[rows], features=features, sources=sources, shares=own)
 
 
 def judge(table: Table, method: Method, count: int, splits: int, design: bool) -> dict[str, float]:
@@ -155,13 +157,11 @@ def agreement(predicted: Array, truth: Array) -> dict[str, float]:
     return {**within, "kendall_tau": float(stats.kendalltau(predicted, truth).statistic)}
 
 
-def judged(
-    table: Table, sources: Sequence[Source], counts: Sequence[int], splits: int, known: Results
-) -> Iterator[Row]:
+def judged(table: Table, others: Sequence[Table], counts: Sequence[int], splits: int, known: Results) -> Iterator[Row]:
     """Yield every method's figures at every count that are not known, from random rows and from the design's."""
     done = {(own["measured"], own["method"], own["rows"]) for own in known}
     for count in counts:
-        for name, method in methods(table, sources).items():
+        for name, method in methods(table, others).items():
             for drawn in ("design", "random"):
                 if (count, name, drawn) not in done:
                     own = {"measured": count, "method": name, "rows": drawn}
@@ -181,7 +181,7 @@ def main() -> None:
     arguments = parser.parse_args()
     try:
         table = Table.read(arguments.table)
-        sources = [_source(Table.read(path)) for path in arguments.source]
+        others = [Table.read(path) for path in arguments.source]
     except TableError as error:
         sys.exit(str(error))
     counts, splits = (COUNTS[:2], 2) if arguments.quick else (arguments.counts, SPLITS)
@@ -190,15 +190,18 @@ def main() -> None:
         "networks": len(table.latency),
         "profiles": table.shares is not None,
         "splits": splits,
-        "sources": [own.name for own in sources],
         "second_pass": None if table.again is None else agreement(table.latency, table.again),
     }
     everything = json.loads(arguments.json.read_text(encoding="utf-8")) if arguments.json.exists() else {}
     earlier = everything.get(table.name, {})
     is_same = all(earlier.get(name) == value for name, value in settings.items())
     found: Results = list(earlier["results"]) if is_same else []
-    everything[table.name] = {**settings, "noise": table.noise, "results": found}
-    for own in judged(table, sources, counts, splits, found):
+    names = [own.name for own in others]
+    if names and earlier.get("sources") != names:
+        found = [own for own in found if own["method"] != WARM]
+    kept = {"noise": table.noise, "sources": names or earlier.get("sources", [])}
+    everything[table.name] = {**settings, **kept, "results": found}
+    for own in judged(table, others, counts, splits, found):
         found.append(own)
         print(json.dumps(own), flush=True)
         _write(arguments.json, everything)
