@@ -29,5 +29,5 @@ def test_the_models_take_turns_in_who_is_loaded_first(monkeypatch, linear_model,
         **{"loads": 3, "blocks": 2, "block_ns": 1000, "warmup_ns": 1000, "deadline_s": 60.0},
     }
     files = {own: str(path) for own in MODELS}
-    jobs._paired({"plan": plan, "files": files, "engines": str(tmp_path / "engines")})
+    jobs._paired({"plan": plan, "files": files, "engines": str(tmp_path / "engines"), "killed": 0})
     assert loaded == [REFERENCE, FIRST, SECOND, FIRST, SECOND, REFERENCE, SECOND, REFERENCE, FIRST]

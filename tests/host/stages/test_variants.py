@@ -62,12 +62,13 @@ def test_the_search_observes_the_first_precision_alone(varied, candidate):
     assert len(standing.variants) == 3
 
 
-def test_a_precision_measured_again_counts_with_its_surest(varied, candidate):
+def test_a_precision_measured_again_counts_with_all_of_its_measurements(varied, candidate):
     small = candidate(0.5, 0.5)
     payload = dict(varied.again("verify", small, 1, 0.31, off=0.001).payload, structure_id=f"{small.structure_id}@int8")
     varied.add("verify-again", f"{small.structure_id}@int8/1", payload)
     own = next(own for own in varied.standing().variants if own.id == f"{small.structure_id}@int8")
-    assert own.measurement.ratio.value == 0.31
+    # The first was 0.3 and less sure.
+    assert 0.309 < own.measurement.ratio.value < 0.31
 
 
 def test_the_first_precision_is_named_where_it_is_not_float32(run, candidate, store):
