@@ -27,7 +27,7 @@ from scbp_host.device.client import DeviceClient, open_device
 from scbp_host.domain.measurement import Interval
 from scbp_host.domain.outcome import Failure
 from scbp_host.export.structure import structure_onnx
-from scbp_host.measuring.paired import pooled_ratio
+from scbp_host.measuring.agreement import pooled_ratio
 from scbp_host.measuring.session import MeasureSettings, MeasuringSession, Subject
 from scbp_host.profiles import load_profile
 from scbp_host.space.derive import derive

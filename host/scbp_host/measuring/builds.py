@@ -9,7 +9,7 @@ from scbp_host.device.client import DeviceClient
 from scbp_host.domain.measurement import Interval, Measurement
 from scbp_host.domain.outcome import Failure
 from scbp_host.errors import UsageError
-from scbp_host.measuring.paired import ratio_over_builds
+from scbp_host.measuring.agreement import ratio_over_builds
 from scbp_host.measuring.session import NOTHING, MeasuringSession, Settings
 
 # The setting by which a runtime of the agent builds anew, timing for itself what it chooses among.

@@ -72,8 +72,8 @@ def interval_of_loads(logs: Array) -> Interval:
     winsorized = np.clip(logs, kept[0], kept[-1])
     middle = kept.mean()
     error = winsorized.std(ddof=1) * math.sqrt(loads) / len(kept)
-    reach = _students_t(len(kept) - 1, confidence) * error
-    return _interval(middle, middle - reach, middle + reach)
+    reach = students_t(len(kept) - 1, confidence) * error
+    return interval_of_logs(middle, middle - reach, middle + reach)
 
 
 def interval_of_median(logs: Array) -> Interval:
@@ -87,56 +87,19 @@ def interval_of_median(logs: Array) -> Interval:
     """
     ordered = np.sort(logs)
     rank = max(0, int(stats.binom.ppf((1.0 - CONFIDENCE) / 2.0, len(logs), 0.5)) - 1)
-    return _interval(np.median(logs), ordered[rank], ordered[-1 - rank])
+    return interval_of_logs(np.median(logs), ordered[rank], ordered[-1 - rank])
 
 
 @cache
-def _students_t(freedom: int, confidence: float) -> float:
+def students_t(freedom: int, confidence: float) -> float:
     """Return the two-sided quantile; a session asks for the same ones again and again."""
     return float(stats.t.ppf(0.5 + confidence / 2.0, freedom))
 
 
-def _interval(*logs: float) -> Interval:
+def interval_of_logs(*logs: float) -> Interval:
+    """Return an interval from the logarithms of its value and its bounds."""
     value, low, high = map(math.exp, logs)
     return Interval(value, low, high)
-
-
-def pooled_ratio(ratios: Sequence[Interval]) -> Interval:
-    """Return one figure from a model's ratios in several measurements, with its 95 % confidence interval.
-
-    The geometric mean, with Student's t over the measurements' logarithms: what moves between measurements is more than
-    what each can see of itself. A single measurement keeps its own interval.
-
-    Raises:
-        ValueError: there is no ratio.
-    """
-    if not ratios:
-        raise ValueError("expected at least one ratio")
-    if len(ratios) == 1:
-        return ratios[0]
-    logs = np.log([own.value for own in ratios])
-    reach = _students_t(len(logs) - 1, CONFIDENCE) * stats.sem(logs)
-    value, low, high = np.exp(logs.mean() + np.array([0.0, -reach, reach]))
-    return Interval(float(value), float(low), float(high))
-
-
-def ratio_over_builds(ratios: Sequence[Interval]) -> Interval:
-    """Return one figure from the ratios of several builds of a model, with its 95 % confidence interval.
-
-    The geometric mean. Its half-width is, on logarithms, the root of the sum of two squares: of what each build's own
-    interval leaves open, averaged, and of Student's t over the builds' values, which is what one build differs from the
-    next. The values hold some of the first already, so the sum errs on the wide side; three builds that happen to agree
-    would otherwise be surer than any of them.
-
-    Args:
-        ratios: of the builds, two at least.
-    """
-    logs = np.log([own.value for own in ratios])
-    own_reach = [0.5 * math.log(own.high / own.low) for own in ratios]
-    within = math.sqrt(float(np.mean(np.square(own_reach))) / len(ratios))
-    between = _students_t(len(logs) - 1, CONFIDENCE) * stats.sem(logs)
-    reach = math.hypot(within, between)
-    return _interval(logs.mean(), logs.mean() - reach, logs.mean() + reach)
 
 
 def floor_ratio(candidate_blocks: Blocks, reference_blocks: Blocks) -> float:

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-import numpy as np
-
 from scbp_agent import wire
 from scbp_host.device.client import DeviceClient
 from scbp_host.domain.device_model import ToDeviceModel, as_onnx
 from scbp_host.domain.measurement import Measurement
 from scbp_host.domain.outcome import Failure, FailureKind
-from scbp_host.errors import ProtocolError
 from scbp_host.measuring.alone import AloneBench, to_alone
 from scbp_host.measuring.fitting import Need, Room, available_bytes, memory_need
+from scbp_host.measuring.inferring import DeviceOutputs, InferenceBench, in_slices
 from scbp_host.measuring.pooling import Pooled, unlike
 from scbp_host.measuring.rounds import RoundBench
 from scbp_host.measuring.settings import MeasureSettings as MeasureSettings
@@ -28,24 +25,6 @@ from scbp_host.measuring.stability import judge
 T = TypeVar("T")
 Settings = Mapping[str, Any]
 NOTHING: Settings = MappingProxyType({})
-
-# Inputs of one request, so that its reply stays a line of bounded length.
-INFER_SLICE = 512
-
-
-@dataclass(frozen=True)
-class DeviceOutputs:
-    """What the device computed.
-
-    Attributes:
-        outputs: ``(n, ...)`` float32, the model's first output for each input.
-        max_abs_difference: largest absolute difference from what was expected, over all elements.
-        max_abs_expected: largest absolute value expected; the scale of the difference.
-    """
-
-    outputs: Float32Array
-    max_abs_difference: float
-    max_abs_expected: float
 
 
 @dataclass(frozen=True)
@@ -102,6 +81,7 @@ class MeasuringSession:
         self._alone = AloneBench(client, settings, options)
         self._rounds = RoundBench(client, settings)
         self._shipping = Shipping(client, convert, reference, inputs, self._alone.build, pack_reference=pack_reference)
+        self._inference = InferenceBench(client, settings, self._shipping)
 
     def measure(self, onnx: bytes, *, pack: bool, told: Settings = NOTHING) -> Measurement | Failure:
         """Measure one model beside the reference, and alone; a transient failure is tried once more.
@@ -182,18 +162,8 @@ class MeasuringSession:
         Raises:
             DeviceError: the device was lost for good.
         """
-        slices: list[DeviceOutputs] = []
-        for start in range(0, len(inputs), INFER_SLICE):
-            part = slice(start, start + INFER_SLICE)
-            outputs = _twice(partial(self._infer, onnx, inputs[part], expected[part], self._options_of(told)))
-            if isinstance(outputs, Failure):
-                return outputs
-            slices.append(outputs)
-        return DeviceOutputs(
-            np.concatenate([outputs.outputs for outputs in slices]),
-            max(outputs.max_abs_difference for outputs in slices),
-            max(outputs.max_abs_expected for outputs in slices),
-        )
+        infer = partial(self._inference.run, options=self._options_of(told))
+        return in_slices(lambda rows: _twice(partial(infer, onnx, inputs[rows], expected[rows])), len(inputs))
 
     def wire_bytes(self, onnx: bytes) -> int | None:
         """Return how many bytes this model is on the wire, sent or found there; None where it was never shipped."""
@@ -277,34 +247,6 @@ class MeasuringSession:
             missed_periods=pooled.missed_periods,
             sampling=pooled.sampling,
         )
-
-    def _infer(
-        self, onnx: bytes, inputs: Float32Array, expected: Float32Array, options: wire.RuntimeOptions
-    ) -> DeviceOutputs | Failure:
-        model, sent, wanted = (
-            self._shipping.model(onnx, pack=False),
-            self._shipping.tensor(inputs),
-            self._shipping.tensor(expected),
-        )
-        if isinstance(model, Failure):
-            return model
-        if isinstance(sent, Failure):
-            return sent
-        if isinstance(wanted, Failure):
-            return wanted
-        plan = wire.InferPlan(
-            model, options, sent, wanted, self._settings.infer_timeout_s, self._settings.memory_limit_bytes
-        )
-        result = self._client.infer(plan)
-        return result if isinstance(result, Failure) else self._device_outputs(result)
-
-    def _device_outputs(self, result: wire.InferResult) -> DeviceOutputs:
-        if result.dtype != "float32" or result.max_abs_difference is None or result.max_abs_expected is None:
-            raise ProtocolError(
-                f"{self._client.profile.name}: infer: expected float32 and a comparison, got {result[:2]}"
-            )
-        outputs = np.frombuffer(base64.b64decode(result.data_base64, validate=True), "<f4").reshape(result.shape)
-        return DeviceOutputs(outputs, result.max_abs_difference, result.max_abs_expected)
 
 
 def _with_alone(timed: Measurement, alone: _Alone) -> Measurement:

@@ -11,8 +11,8 @@ from scbp_host.domain.candidate import Candidate
 from scbp_host.domain.measurement import Interval, Measurement
 from scbp_host.domain.outcome import Failure
 from scbp_host.domain.precision import Precision
-from scbp_host.measuring.agreement import combined_ratio
-from scbp_host.measuring.paired import floor_ratio, pooled_ratio, quantile_ns
+from scbp_host.measuring.agreement import combined_ratio, pooled_ratio
+from scbp_host.measuring.paired import floor_ratio, quantile_ns
 from scbp_host.measuring.stability import uncertain
 from scbp_host.ranking.chances import binomial_std
 from scbp_host.ranking.pareto import Objectives

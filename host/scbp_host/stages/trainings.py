@@ -19,7 +19,7 @@ from scbp_host.export.onnx import check_onnx, export_onnx
 from scbp_host.export.parity import check_parity, run_onnx
 from scbp_host.export.precision import GATES, allowed_drop
 from scbp_host.measuring.builds import builds_wanted, measure_builds, with_builds
-from scbp_host.measuring.session import DeviceOutputs
+from scbp_host.measuring.inferring import DeviceOutputs
 from scbp_host.space.cost import cost
 from scbp_host.space.seeds import Module
 from scbp_host.stages.candidates import CandidateTrainer, OnEpoch

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from scbp_host.domain.measurement import Interval
-from scbp_host.measuring.agreement import combined_ratio
+from scbp_host.measuring.agreement import combined_ratio, pooled_ratio, ratio_over_builds
 
 
 def ratio(value, off):
@@ -40,3 +40,42 @@ def test_the_interval_covers_the_truth_where_the_measurements_do():
 def test_nothing_is_no_figure():
     with pytest.raises(ValueError, match="expected at least one ratio"):
         combined_ratio([])
+
+
+def test_pooling_covers_the_truth_as_often_as_it_says():
+    # What moves between measurements is far more than each one's own interval tells.
+    random = np.random.default_rng(0)
+    covered = 0
+    for _ in range(400):
+        values = 5.0 * np.exp(random.normal(0.0, 0.2, 6))
+        pooled = pooled_ratio([Interval(value, 0.99 * value, 1.01 * value) for value in values])
+        covered += pooled.low <= 5.0 <= pooled.high
+    # 95 % of 400, give or take two standard deviations.
+    assert 371 <= covered <= 389, covered
+
+
+def test_a_single_measurement_keeps_its_own_interval():
+    assert pooled_ratio([Interval(5.0, 4.0, 6.0)]) == Interval(5.0, 4.0, 6.0)
+    with pytest.raises(ValueError, match="at least one"):
+        pooled_ratio([])
+
+
+def test_the_spread_between_builds_joins_the_interval():
+    alike = ratio_over_builds([Interval(0.5, 0.49, 0.51)] * 3)
+    assert alike.value == pytest.approx(0.5)
+    # Three builds that agree are each as sure as before, and a mean of three is surer.
+    assert alike.relative_width == pytest.approx(0.02 / 0.5 / np.sqrt(3), rel=0.01)
+    apart = ratio_over_builds([Interval(own, 0.98 * own, 1.02 * own) for own in (0.5, 0.55, 0.6)])
+    assert apart.low < 0.5
+    assert apart.high > 0.6
+
+
+def test_the_interval_over_builds_covers_the_truth():
+    random = np.random.default_rng(0)
+    covered = 0
+    for _ in range(1000):
+        builds = random.normal(np.log(0.5), 0.03, 3)
+        seen = np.exp(builds + random.normal(0.0, 0.01, 3))
+        ratio = ratio_over_builds([Interval(own, own * np.exp(-0.0196), own * np.exp(0.0196)) for own in seen])
+        covered += ratio.low <= 0.5 <= ratio.high
+    assert 940 <= covered <= 990, covered

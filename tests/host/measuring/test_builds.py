@@ -11,8 +11,8 @@ import pytest
 from scbp_host.device.client import DeviceClient, open_device
 from scbp_host.domain.measurement import Measurement
 from scbp_host.errors import UsageError
+from scbp_host.measuring.agreement import ratio_over_builds
 from scbp_host.measuring.builds import Builds, builds_wanted, measure_builds, require_builds, with_builds
-from scbp_host.measuring.paired import ratio_over_builds
 from scbp_host.measuring.session import MeasureSettings, MeasuringSession
 from scbp_host.profiles import load_profile
 

@@ -14,10 +14,8 @@ from scbp_host.measuring.paired import (
     interval_of_loads,
     interval_of_median,
     latency_ratio,
-    pooled_ratio,
     quantile_interval_ns,
     quantile_ns,
-    ratio_over_builds,
 )
 
 BLOCK = st.lists(st.integers(1_000, 1_000_000), min_size=1, max_size=9)
@@ -95,24 +93,6 @@ def test_outliers_do_not_move_the_ratio() -> None:
         assert latency_ratio(candidate, reference).value == pytest.approx(51 / 101)
 
 
-def test_pooling_covers_the_truth_as_often_as_it_says() -> None:
-    # What moves between measurements is far more than each one's own interval tells.
-    random = np.random.default_rng(0)
-    covered = 0
-    for _ in range(400):
-        values = 5.0 * np.exp(random.normal(0.0, 0.2, 6))
-        pooled = pooled_ratio([Interval(value, 0.99 * value, 1.01 * value) for value in values])
-        covered += pooled.low <= 5.0 <= pooled.high
-    # 95 % of 400, give or take two standard deviations.
-    assert 371 <= covered <= 389, covered
-
-
-def test_a_single_measurement_keeps_its_own_interval() -> None:
-    assert pooled_ratio([Interval(5.0, 4.0, 6.0)]) == Interval(5.0, 4.0, 6.0)
-    with pytest.raises(ValueError, match="at least one"):
-        pooled_ratio([])
-
-
 def test_a_quotient_is_as_uncertain_as_both_its_parts() -> None:
     random = np.random.default_rng(0)
     candidate, seed = Interval(0.9, 0.85, 0.96), Interval(4.5, 4.0, 5.2)
@@ -182,27 +162,6 @@ def test_six_pairs_are_the_fewest_that_bound_a_median() -> None:
     twenty = interval_of_median(np.log(np.arange(1.0, 21.0)))
     # Ranks 6 and 15 of 20: between them the median lies with 95.9 %.
     assert (twenty.low, twenty.high) == pytest.approx((6.0, 15.0))
-
-
-def test_the_spread_between_builds_joins_the_interval() -> None:
-    alike = ratio_over_builds([Interval(0.5, 0.49, 0.51)] * 3)
-    assert alike.value == pytest.approx(0.5)
-    # Three builds that agree are each as sure as before, and a mean of three is surer.
-    assert alike.relative_width == pytest.approx(0.02 / 0.5 / np.sqrt(3), rel=0.01)
-    apart = ratio_over_builds([Interval(own, 0.98 * own, 1.02 * own) for own in (0.5, 0.55, 0.6)])
-    assert apart.low < 0.5
-    assert apart.high > 0.6
-
-
-def test_the_interval_over_builds_covers_the_truth() -> None:
-    random = np.random.default_rng(0)
-    covered = 0
-    for _ in range(1000):
-        builds = random.normal(np.log(0.5), 0.03, 3)
-        seen = np.exp(builds + random.normal(0.0, 0.01, 3))
-        ratio = ratio_over_builds([Interval(own, own * np.exp(-0.0196), own * np.exp(0.0196)) for own in seen])
-        covered += ratio.low <= 0.5 <= ratio.high
-    assert 940 <= covered <= 990, covered
 
 
 def test_the_fast_runs_tell_the_ratio_where_the_slow_ones_hide_it() -> None:

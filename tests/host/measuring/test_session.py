@@ -16,9 +16,10 @@ from scbp_host.device.client import DeviceClient, open_device
 from scbp_host.domain.measurement import Measurement
 from scbp_host.domain.outcome import Failure, FailureKind
 from scbp_host.domain.verdict import Verdict, VerdictKind
-from scbp_host.measuring import session as session_module
+from scbp_host.measuring import inferring
+from scbp_host.measuring.inferring import DeviceOutputs
 from scbp_host.measuring.paired import latency_ratio
-from scbp_host.measuring.session import DeviceOutputs, MeasureSettings, MeasuringSession, Subject
+from scbp_host.measuring.session import MeasureSettings, MeasuringSession, Subject
 from scbp_host.profiles import load_profile
 
 MakeOnnx = Callable[..., bytes]
@@ -113,7 +114,7 @@ def test_a_pair_that_fails_when_timed_again_is_a_value(client: CountingClient, m
 def test_outputs_come_back_in_order_and_in_slices(
     client: CountingClient, make_onnx: MakeOnnx, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session_module, "INFER_SLICE", 4)
+    monkeypatch.setattr(inferring, "INFER_SLICE", 4)
     onnx, array = make_onnx(8), inputs(10)
     expected = outputs(onnx, array)
     result = make_session(client, onnx).infer(onnx, array, expected)
@@ -128,7 +129,7 @@ def test_outputs_come_back_in_order_and_in_slices(
 def test_the_largest_difference_counts_wherever_it_is(
     client: CountingClient, make_onnx: MakeOnnx, monkeypatch: pytest.MonkeyPatch, row: int
 ) -> None:
-    monkeypatch.setattr(session_module, "INFER_SLICE", 4)
+    monkeypatch.setattr(inferring, "INFER_SLICE", 4)
     onnx, array = make_onnx(8), inputs(10)
     expected = outputs(onnx, array).copy()
     expected[row, 3] += 0.5
