@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,59 +23,55 @@ class Pooled:
     """Everything timed in one round.
 
     Attributes:
-        models: each model's samples, the reference's first.
-        loads: how each load went.
-        missed_periods: see :class:`scbp_agent.wire.PairedResult`.
-        unsteady_warmups: see there.
-        conditions: before the first batch, during all, after the last.
+        result: all batches as one, the reference's samples first.
         sampling: how it came about.
     """
 
-    models: tuple[wire.ModelSamples, ...]
-    loads: tuple[wire.LoadRecord, ...]
-    missed_periods: int | None
-    unsteady_warmups: int
-    conditions: dict[str, Any]
+    result: wire.PairedResult
     sampling: Sampling
 
     @property
     def ratios(self) -> tuple[Interval, ...]:
         """The latency ratio of each model but the reference."""
-        return ratios_of(self.models, len(self.loads))
+        return ratios_of(self.result)
 
 
-def ratios_of(models: Sequence[wire.ModelSamples], loads: int) -> tuple[Interval, ...]:
+def ratios_of(result: wire.PairedResult) -> tuple[Interval, ...]:
     """Return the latency ratio of each model to the first."""
-    reference, *others = models
-    return tuple(latency_ratio(own.blocks_ns, reference.blocks_ns, loads=loads) for own in others)
+    reference, *others = result.models
+    return tuple(latency_ratio(own.blocks_ns, reference.blocks_ns, loads=len(result.loads)) for own in others)
 
 
-def samples_of(batches: Sequence[wire.PairedResult]) -> tuple[wire.ModelSamples, ...]:
-    """Return each model's samples of all batches."""
-    return tuple(
-        wire.ModelSamples(
-            [block for own in of_model for block in own.blocks_ns],
-            [sample for own in of_model for sample in own.warmup_ns],
-        )
-        for of_model in zip(*(batch.models for batch in batches), strict=True)
-    )
+def merge(batches: Sequence[wire.PairedResult]) -> wire.PairedResult:
+    """Return batches of the same models as one; there must be one, and :func:`unlike` must have found nothing.
 
-
-def pool(batches: Sequence[wire.PairedResult], sampling: Sampling) -> Pooled:
-    """Return the batches as one; there must be one, and :func:`unlike` must have found nothing."""
-    missed = [own.missed_periods for own in batches if own.missed_periods is not None]
-    return Pooled(
-        samples_of(batches),
-        tuple(record for own in batches for record in own.loads),
-        sum(missed) if missed else None,
+    Args:
+        batches: in the order taken.
+    """
+    return wire.PairedResult(
+        [_one_after_the_other(own) for own in zip(*(batch.models for batch in batches), strict=True)],
+        [record for own in batches for record in own.loads],
+        _total(own.missed_periods for own in batches),
         sum(own.unsteady_warmups for own in batches),
-        {
-            **batches[-1].conditions,
-            "before": batches[0].conditions.get("before"),
-            "during": [moment for own in batches for moment in own.conditions.get("during", ())],
-        },
-        sampling,
+        _throughout([own.conditions for own in batches]),
     )
+
+
+def as_one_load(parts: Mapping[int, wire.PairedResult]) -> wire.PairedResult:
+    """Return models that were each loaded once, in a worker of its own, as one load of a round of them all.
+
+    Args:
+        parts: what was taken of the model in each row, in the order taken.
+    """
+    whole = merge(list(parts.values()))
+    record = wire.LoadRecord(
+        sum(own.duration_ns for own in whole.loads),
+        _total(own.waited_ns for own in whole.loads),
+        _total(own.stolen_ns for own in whole.loads),
+        sum(own.involuntary_switches for own in whole.loads),
+    )
+    # Not one model's samples after the other's, as merged, but side by side.
+    return whole._replace(models=[parts[row].models[0] for row in sorted(parts)], loads=[record])
 
 
 def unlike(first: Conditions, second: Conditions) -> Failure | None:
@@ -99,3 +95,24 @@ def _circumstances(conditions: Conditions) -> dict[str, str]:
     found = {title: moment.get(name) for name, title in _OF_A_MOMENT.items()}
     found["runtime's version"] = conditions.get(RUNTIME_VERSION)
     return {name: str(own) for name, own in found.items() if own is not None}
+
+
+def _one_after_the_other(parts: Sequence[wire.ModelSamples]) -> wire.ModelSamples:
+    return wire.ModelSamples(
+        [block for own in parts for block in own.blocks_ns], [sample for own in parts for sample in own.warmup_ns]
+    )
+
+
+def _throughout(conditions: Sequence[Conditions]) -> dict[str, Any]:
+    """Return the conditions before the first batch, during all, and after the last."""
+    return {
+        **conditions[-1],
+        "before": conditions[0].get("before"),
+        "during": [moment for own in conditions for moment in own.get("during", ())],
+    }
+
+
+def _total(counts: Iterable[int | None]) -> int | None:
+    """Return the sum of what is known; None where nothing is."""
+    known = [own for own in counts if own is not None]
+    return sum(known) if known else None

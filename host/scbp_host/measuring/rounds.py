@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from scbp_agent import wire
 from scbp_host.device.client import DeviceClient
 from scbp_host.domain.measurement import Sampling, Stopped
 from scbp_host.domain.outcome import Failure
-from scbp_host.measuring.pooling import Pooled, pool, ratios_of, samples_of, unlike
+from scbp_host.measuring.pooling import Pooled, as_one_load, merge, ratios_of, unlike
 from scbp_host.measuring.settings import MeasureSettings
 from scbp_host.measuring.stability import is_spoilt
 from scbp_host.measuring.stopping import has_time, reason_to_stop
@@ -42,8 +42,7 @@ class _Round:
         if problem is not None:
             return problem
         self.batches.append(batch)
-        ratios = ratios_of(samples_of(self.batches), self.loads)
-        return reason_to_stop(self.settings, ratios, self.loads, elapsed_s, took_s)
+        return reason_to_stop(self.settings, ratios_of(merge(self.batches)), self.loads, elapsed_s, took_s)
 
     @property
     def loads(self) -> int:
@@ -77,15 +76,10 @@ class RoundBench:
         Raises:
             DeviceError: the device was lost for good.
         """
+        take = self._alternate if alternating else self._together
         own = _Round(self._settings, self._clock)
         while True:
-            batch = (
-                self._alternate(models, inputs)
-                if alternating
-                else self._client.measure_paired(
-                    self._plan(models, inputs, loads_in_turn(self._settings.loads, len(models)))
-                )
-            )
+            batch = take(models, inputs)
             if isinstance(batch, Failure):
                 return batch
             outcome = own.take(batch)
@@ -94,24 +88,27 @@ class RoundBench:
             if outcome is not None:
                 seconds = self._clock() - own.began
                 sampling = Sampling(own.loads, outcome, seconds, own.discarded, len(models), alternating)
-                return pool(own.batches, sampling)
+                return Pooled(merge(own.batches), sampling)
+
+    def _together(self, models: Models, inputs: wire.TensorRef | None) -> wire.PairedResult | Failure:
+        """Take one batch in a worker that holds all models."""
+        return self._client.measure_paired(
+            self._plan(models, inputs, loads_in_turn(self._settings.loads, len(models)))
+        )
 
     def _alternate(self, models: Models, inputs: wire.TensorRef | None) -> wire.PairedResult | Failure:
         """Take one batch in workers that hold one model each, forth and back: a drift still meets all alike."""
         rounds: list[wire.PairedResult] = []
         for load in range(self._settings.loads):
-            taken: dict[int, wire.PairedResult] = {}
+            parts: dict[int, wire.PairedResult] = {}
             order = range(len(models))
             for row in order if load % 2 == 0 else reversed(order):
                 outcome = self._client.measure_paired(self._plan([models[row]], inputs, loads=1))
                 if isinstance(outcome, Failure):
                     return outcome
-                taken[row] = outcome
-            rounds.append(_beside_each_other([taken[row] for row in order]))
-        whole = pool(rounds, Sampling(len(rounds)))
-        return wire.PairedResult(
-            list(whole.models), list(whole.loads), whole.missed_periods, whole.unsteady_warmups, whole.conditions
-        )
+                parts[row] = outcome
+            rounds.append(as_one_load(parts))
+        return merge(rounds)
 
     def _plan(self, models: Models, inputs: wire.TensorRef | None, loads: int) -> wire.PairedPlan:
         settings = self._settings
@@ -132,28 +129,3 @@ class RoundBench:
 def loads_in_turn(loads: int, models: int) -> int:
     """Return at least so many loads that each model leads in as many."""
     return -(-loads // models) * models
-
-
-def _beside_each_other(parts: Sequence[wire.PairedResult]) -> wire.PairedResult:
-    """Return single models' results as one round's."""
-    records = [record for own in parts for record in own.loads]
-    missed = [own.missed_periods for own in parts if own.missed_periods is not None]
-    return wire.PairedResult(
-        [own.models[0] for own in parts],
-        [
-            wire.LoadRecord(
-                sum(own.duration_ns for own in records),
-                _sum(own.waited_ns for own in records),
-                _sum(own.stolen_ns for own in records),
-                sum(own.involuntary_switches for own in records),
-            )
-        ],
-        sum(missed) if missed else None,
-        sum(own.unsteady_warmups for own in parts),
-        {**parts[-1].conditions, "before": parts[0].conditions.get("before")},
-    )
-
-
-def _sum(counts: Iterable[int | None]) -> int | None:
-    known = [own for own in counts if own is not None]
-    return sum(known) if known else None

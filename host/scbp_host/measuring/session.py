@@ -204,7 +204,7 @@ class MeasuringSession:
         """Time models beside the reference in one round, as measurements that lack what the models show alone."""
         pooled = _twice(partial(self._take_turns, subjects, alternating))
         if not isinstance(pooled, Failure):
-            return [self._measurement(pooled, row) for row in range(1, len(pooled.models))]
+            return [self._measurement(pooled, row) for row in range(1, len(pooled.result.models))]
         if len(subjects) > 1:
             return [self._time([own], alternating=alternating)[0] for own in subjects]
         if pooled.kind is FailureKind.OUT_OF_MEMORY and not alternating:
@@ -230,8 +230,8 @@ class MeasuringSession:
         return failure
 
     def _measurement(self, pooled: Pooled, row: int) -> Measurement:
-        reference, own = pooled.models[0], pooled.models[row]
-        ratio = pooled.ratios[row - 1]
+        result, ratio = pooled.result, pooled.ratios[row - 1]
+        reference, own = result.models[0], result.models[row]
         return Measurement(
             ratio=ratio,
             candidate_blocks_ns=tuple(map(tuple, own.blocks_ns)),
@@ -239,12 +239,12 @@ class MeasuringSession:
             peak_rss_bytes=0,
             baseline_rss_bytes=0,
             load_ns=0,
-            conditions=pooled.conditions,
+            conditions=result.conditions,
             verdicts=judge(ratio, own.blocks_ns, pooled, self._settings),
             candidate_warmup_ns=tuple(own.warmup_ns),
             reference_warmup_ns=tuple(reference.warmup_ns),
             period_ns=self._settings.period_ns,
-            missed_periods=pooled.missed_periods,
+            missed_periods=result.missed_periods,
             sampling=pooled.sampling,
         )
 

@@ -62,20 +62,21 @@ def judge(ratio: Interval, blocks: Blocks, pooled: Pooled, settings: MeasureSett
             as the agent reads them; what it could not read is None.
         settings: what was asked for.
     """
-    conditions, sampling = pooled.conditions, pooled.sampling
+    result, sampling = pooled.result, pooled.sampling
+    conditions = result.conditions
     before, after = conditions.get("before") or {}, conditions.get("after") or {}
-    frames = sum(len(block) for own in pooled.models for block in own.blocks_ns)
+    frames = sum(len(block) for own in result.models for block in own.blocks_ns)
     found = (
         _too_few(ratio, sampling, settings),
         _wide(ratio, settings),
         _slow_tail(blocks),
-        _contended(waited_share(pooled.loads)),
+        _contended(waited_share(result.loads)),
         _clocks(before, after),
         _memory(after),
         _alternating(sampling),
         _throttled(conditions),
-        _drift(pooled.unsteady_warmups, sampling.loads * sampling.together),
-        _missed(pooled.missed_periods or 0, frames),
+        _drift(result.unsteady_warmups, sampling.loads * sampling.together),
+        _missed(result.missed_periods or 0, frames),
     )
     return tuple(verdict for verdict in found if verdict is not None)
 

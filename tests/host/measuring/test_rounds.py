@@ -71,9 +71,9 @@ def test_batches_are_pooled_until_the_interval_is_narrow() -> None:
     assert outcome.sampling.stopped is Stopped.CI_WIDTH
     (ratio,) = outcome.ratios
     assert ratio.relative_width < 0.02
-    assert outcome.sampling.loads == len(outcome.loads) == 8 * len(device.plans) > LEAST_LOADS
-    assert all(len(own.blocks_ns) == 4 * outcome.sampling.loads for own in outcome.models)
-    assert outcome.unsteady_warmups == len(device.plans)
+    assert outcome.sampling.loads == len(outcome.result.loads) == 8 * len(device.plans) > LEAST_LOADS
+    assert all(len(own.blocks_ns) == 4 * outcome.sampling.loads for own in outcome.result.models)
+    assert outcome.result.unsteady_warmups == len(device.plans)
 
 
 def test_no_batch_begins_that_the_budget_does_not_hold() -> None:
@@ -103,7 +103,7 @@ def test_what_was_contended_is_thrown_away_and_repeated_and_counted() -> None:
     outcome = run(device)
     assert isinstance(outcome, Pooled)
     assert outcome.sampling == Sampling(8, Stopped.FIXED, 2 * SECONDS_A_BATCH, discarded=1)
-    assert set(outcome.loads) == {FREE}
+    assert set(outcome.result.loads) == {FREE}
 
 
 def test_it_is_repeated_twice_at_most_and_then_counts() -> None:
@@ -153,9 +153,23 @@ def test_models_that_do_not_fit_alternate_in_workers_forth_and_back() -> None:
     order = ["ab"[plan.models[0].model.blobs["model"] == "b" * 64] for plan in device.plans]
     assert "".join(order) == "abbaabba"
     assert all(len(plan.models) == plan.loads == 1 for plan in device.plans)
-    assert [len(own.blocks_ns) for own in outcome.models] == [16, 16]
-    assert len(outcome.loads) == 4
-    assert outcome.unsteady_warmups == 8
+    assert [len(own.blocks_ns) for own in outcome.result.models] == [16, 16]
+    assert len(outcome.result.loads) == 4
+    assert outcome.result.unsteady_warmups == 8
+
+
+def test_what_any_of_the_alternating_workers_met_is_known_of_the_round() -> None:
+    class Hot(Board):
+        def measure_paired(self, plan: wire.PairedPlan) -> wire.PairedResult | Failure:
+            number = len(self.plans)
+            self.seen = {"before": {"number": number}, "during": [{"number": number}], "after": {"number": number}}
+            return super().measure_paired(plan)
+
+    outcome = run(Hot(0.02, itertools.repeat(FREE)), alternating=True, loads=2)
+    assert isinstance(outcome, Pooled)
+    seen = outcome.result.conditions
+    assert [moment["number"] for moment in seen["during"]] == [0, 1, 2, 3]
+    assert (seen["before"]["number"], seen["after"]["number"]) == (0, 3)
 
 
 def test_a_failure_ends_the_round() -> None:

@@ -38,9 +38,10 @@ def judged(
     sampling: Sampling | None = None,
     settings: MeasureSettings | None = None,
 ) -> tuple[Verdict, ...]:
-    models = tuple(wire.ModelSamples(own, []) for own in (STEADY, blocks))
+    models = [wire.ModelSamples(own, []) for own in (STEADY, blocks)]
     seen = conditions() if seen is None else seen
-    pooled = Pooled(models, loads, missed, unsteady, seen, sampling or Sampling(len(loads)))
+    result = wire.PairedResult(models, list(loads), missed, unsteady, seen)
+    pooled = Pooled(result, sampling or Sampling(len(loads)))
     return judge(ratio, blocks, pooled, settings or MeasureSettings())
 
 
