@@ -119,7 +119,7 @@ def _intervals(measurement: Measurement) -> dict[str, Any]:
 
 
 def _alone_facts(alone: Alone | None) -> dict[str, Any]:
-    from scbp_host.report.summary import EnergyRecord, PhaseRecord
+    from scbp_host.report.candidate import EnergyRecord, PhaseRecord
 
     if alone is None:
         return {}

@@ -8,8 +8,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from scbp_host.errors import InfeasibleError
+from scbp_host.report.candidate import CandidateRecord
 from scbp_host.report.headline import certainty, energy_line, searched, verdict
-from scbp_host.report.summary import CandidateRecord, Summary
+from scbp_host.report.summary import Summary
 
 _FAILED_SHOWN = 5
 

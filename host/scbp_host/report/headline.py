@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from scbp_host.report import figures
-from scbp_host.report.summary import CandidateRecord, Summary
+from scbp_host.report.candidate import CandidateRecord
+from scbp_host.report.summary import Summary
 
 
 @dataclass(frozen=True)

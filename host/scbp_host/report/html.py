@@ -9,9 +9,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from scbp_host.report import figures
+from scbp_host.report.candidate import CandidateRecord
 from scbp_host.report.files import write_atomically
 from scbp_host.report.headline import cards, certainty, searched, verdict
-from scbp_host.report.summary import CandidateRecord, Summary
+from scbp_host.report.summary import Summary
 
 
 def write_html(summary: Summary, path: Path) -> None:

@@ -13,7 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from scbp_host.report import figures
-from scbp_host.report.summary import CandidateRecord, Summary
+from scbp_host.report.candidate import CandidateRecord
+from scbp_host.report.summary import Summary
 
 # matplotlib wants colours now, the page has them only when it is shown (light or dark): these stand for the page's
 # CSS variables and are replaced by them in the SVG.

@@ -4,19 +4,15 @@ import itertools
 
 import pytest
 
+from scbp_host.report.candidate import CandidateRecord, ChancesRecord, EnergyRecord, FailureRecord, PhaseRecord
 from scbp_host.report.summary import (
     BudgetRecord,
-    CandidateRecord,
-    ChancesRecord,
     DataRecord,
     DeviceRecord,
-    EnergyRecord,
-    FailureRecord,
     GroupRecord,
     LatencyModelRecord,
     ModelRecord,
     OrderRecord,
-    PhaseRecord,
     ReferenceRecord,
     RoundRecord,
     StopRecord,

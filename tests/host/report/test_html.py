@@ -4,10 +4,11 @@ from html.parser import HTMLParser
 import pytest
 
 from scbp_host.report import write_html
+from scbp_host.report.candidate import FailureRecord
 from scbp_host.report.headline import verdict
 from scbp_host.report.html import render_html
 from scbp_host.report.plots import pareto_svg, ratio_svg
-from scbp_host.report.summary import BinningRecord, ClocksRecord, FailureRecord
+from scbp_host.report.summary import BinningRecord, ClocksRecord
 
 HOSTILE = "<script>alert('x')</script>&\"$x^2$"
 VOID = {"meta", "br", "hr", "img", "input", "link"}

@@ -9,7 +9,8 @@ from scbp_host.domain.candidate import ChannelGroup, Superblock
 from scbp_host.domain.outcome import Failure, FailureKind
 from scbp_host.errors import EXIT_USAGE, StoreError
 from scbp_host.report import SCHEMA_VERSION, Summary, read_summary, write_summary
-from scbp_host.report.summary import CandidateRecord, FailureRecord, SuperblockRecord
+from scbp_host.report.candidate import CandidateRecord, FailureRecord
+from scbp_host.report.summary import SuperblockRecord
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "summary.md"
 
