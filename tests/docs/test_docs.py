@@ -41,6 +41,7 @@ ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 CONFIGURATION = ROOT / "docs" / "configuration.md"
 DATA = ROOT / "docs" / "data.md"
+DESIGN = ROOT / "docs" / "design.md"
 DEVICES = ROOT / "docs" / "devices.md"
 MEASURING = ROOT / "docs" / "measuring.md"
 SPACE = ROOT / "docs" / "space.md"
@@ -111,6 +112,26 @@ def test_every_page_is_reached_from_the_readme() -> None:
         linked = {(page.parent / target.partition("#")[0]).resolve() for target in _LINK.findall(prose(page))}
         pending += [other for other in linked if other in PAGES and other not in reached]
     assert set(PAGES) == reached
+
+
+def tree() -> list[str]:
+    folders = ("host", "device_agent", "tests")
+    return [path.as_posix() for folder in folders for path in (ROOT / folder).rglob("*.py")]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_module_that_is_named_is_there(page: Path) -> None:
+    """A page may leave out the folders that its text is about: ``lock.py``, ``measuring/paired.py``."""
+    named = {text for text in _CODE.findall(prose(page)) if re.fullmatch(r"[\w/-]+\.py", text)}
+    modules = tree()
+    assert {name for name in named if not any(path.endswith(f"/{name}") for path in modules)} == set()
+
+
+def test_the_folders_in_the_design_are_those_of_the_host() -> None:
+    (listing,) = (own for own in fences(DESIGN, "text") if own.startswith("host/scbp_host/\n"))
+    listed = set(re.findall(r"^  (\w+)(?:/|\.py) ", listing, re.MULTILINE)) | {"errors", "events"}
+    real = {path.stem for path in (ROOT / "host" / "scbp_host").iterdir() if path.suffix in ("", ".py")}
+    assert listed == real - {"__init__", "__pycache__", "py"}
 
 
 # Commands
