@@ -12,6 +12,7 @@ from rich.table import Table
 
 from scbp_host.cli import lock, proposal
 from scbp_host.cli.console import err, out, print_json, show_warning
+from scbp_host.cli.flags import Device, Json
 from scbp_host.domain.device import DeviceProfile
 from scbp_host.errors import UsageError
 from scbp_host.profiles import list_profiles, load_profile, propose_profile, user_profiles_folder
@@ -22,7 +23,7 @@ app.command("lock")(lock.lock)
 
 @app.command("list")
 def list_devices(
-    json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
+    json: Json = False,
 ) -> None:
     """List the built-in profiles and your own."""
     profiles = list_profiles()
@@ -39,8 +40,8 @@ def list_devices(
 
 @app.command("show")
 def show(
-    device: Annotated[str, typer.Argument(help="Profile name, or a PROFILE.toml.")],
-    json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
+    device: Device,
+    json: Json = False,
 ) -> None:
     """Show what a profile says of its board, from the file alone."""
     facts = _facts(load_profile(device))
@@ -61,7 +62,7 @@ def probe(
         str, typer.Option(help="USER@HOST: the board's public host key; without it, the key is shown.")
     ] = "",
     python: Annotated[str | None, typer.Option(help="USER@HOST: the board's Python. [default: python3]")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
+    json: Json = False,
 ) -> None:
     """Connect to a board, start the agent there, show what it says of itself, and propose a profile."""
     from scbp_host.device.client import open_device

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from scbp_host.cli.console import err, print_json, show_warning
+from scbp_host.cli.flags import Device, Wait
 from scbp_host.errors import UsageError
 from scbp_host.profiles import load_profile
 
@@ -35,11 +36,11 @@ class CommandEnded(Exception):
 
 
 def lock(
-    device: Annotated[str, typer.Argument(help="Profile name, or a PROFILE.toml.")],
+    device: Device,
     command: Annotated[
         list[str] | None, typer.Argument(help="Run this with the lock held, after --, and end with its exit code.")
     ] = None,
-    wait: Annotated[float, typer.Option(help="Seconds to wait for a board that is in use.", min=0.0)] = 0.0,
+    wait: Wait = 0.0,
     json: Annotated[
         bool, typer.Option("--json", help="Print who holds it as JSON on stdout, once it is held.")
     ] = False,

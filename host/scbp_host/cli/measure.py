@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from scbp_host.cli.console import print_json, show_warning
+from scbp_host.cli.flags import Json, Wait
 from scbp_host.cli.measure_view import Measured
 from scbp_host.config import config_of_flags
 from scbp_host.domain.device import DeviceProfile
@@ -45,14 +46,14 @@ def measure(
     lock_clocks: Annotated[
         bool, typer.Option("--lock-clocks", help="Hold the board's clocks meanwhile, as the profile says.")
     ] = False,
-    wait: Annotated[float, typer.Option(help="Seconds to wait for a board that is in use.", min=0.0)] = 0.0,
+    wait: Wait = 0.0,
     precision: Annotated[
         str | None, typer.Option(help="Measure it in these precisions as well, e.g. fp16,int8: for the latency alone.")
     ] = None,
     builds: Annotated[
         int, typer.Option(help="Build its engine this often and measure each build: how builds vary.", min=1)
     ] = 1,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
+    json: Json = False,
 ) -> None:
     """Measure latency and memory of a model, paired with a reference."""
     from scbp_host.device.client import open_device

@@ -8,16 +8,17 @@ from typing import Annotated
 import typer
 
 from scbp_host.cli.console import out, print_json
+from scbp_host.cli.flags import LatencyBudget, MemoryBudget, Runs, StoredRun, SummaryJson
 from scbp_host.config import config_of_flags
 
 
 def rank(
-    run: Annotated[str | None, typer.Argument(help="Run id; the newest where none is given.")] = None,
-    latency_budget: Annotated[str | None, typer.Option(help="p50, e.g. 15ms.")] = None,
-    memory_budget: Annotated[str | None, typer.Option(help="Peak memory, e.g. 300MB.")] = None,
+    run: StoredRun = None,
+    latency_budget: LatencyBudget = None,
+    memory_budget: MemoryBudget = None,
     max_accuracy_drop: Annotated[float | None, typer.Option(help="Points below the seed's validation top-1.")] = None,
-    runs: Annotated[Path, typer.Option("--out", help="Folder of the store.")] = Path("runs"),
-    json: Annotated[bool, typer.Option("--json", help="Print the summary on stdout.")] = False,
+    runs: Runs = Path("runs"),
+    json: SummaryJson = False,
 ) -> None:
     """Rank a run again, offline, under the budgets given (none given: those of the run)."""
     from scbp_host.cli.stored import open_run  # what needs SQLAlchemy or matplotlib takes a second to import

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from scbp_host.cli.console import out, print_json
+from scbp_host.cli.flags import Runs, StoredRun, SummaryJson
 
 
 def report(
-    run: Annotated[str | None, typer.Argument(help="Run id; the newest where none is given.")] = None,
-    runs: Annotated[Path, typer.Option("--out", help="Folder of the store.")] = Path("runs"),
-    json: Annotated[bool, typer.Option("--json", help="Print the summary on stdout.")] = False,
+    run: StoredRun = None,
+    runs: Runs = Path("runs"),
+    json: SummaryJson = False,
 ) -> None:
     """Write a run's summary.json and report.html again."""
     from scbp_host.cli.stored import open_run

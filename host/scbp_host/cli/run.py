@@ -9,14 +9,26 @@ from typing import Annotated, Any
 import typer
 
 from scbp_host.cli.console import err, out, print_json
+from scbp_host.cli.flags import (
+    Config,
+    InputShape,
+    LatencyBudget,
+    MemoryBudget,
+    Model,
+    Ratios,
+    SummaryJson,
+    Superblocks,
+    Wait,
+    parse_ratios,
+    parse_shape,
+)
 from scbp_host.cli.progress import RunProgress
 from scbp_host.config import RunConfig, load_config
-from scbp_host.errors import UsageError
 
 
 def run(
     device: Annotated[str | None, typer.Option(help="Profile name, or a PROFILE.toml; see: devices list.")] = None,
-    model: Annotated[str | None, typer.Option(help="torchvision classifier, or package.module:factory.")] = None,
+    model: Model = None,
     data: Annotated[
         str | None,
         typer.Option(help="digits, textures, cifar10:FOLDER, cifar100:FOLDER, a folder, or package.module:function."),
@@ -28,14 +40,12 @@ def run(
         int | None, typer.Option(help="So many unreadable images of a folder are left out (1 % of them).")
     ] = None,
     weights: Annotated[Path | None, typer.Option(help="The seed's trained weights (.safetensors).")] = None,
-    input_shape: Annotated[str | None, typer.Option(help="CxHxW, e.g. 3x224x224.")] = None,
+    input_shape: InputShape = None,
     binning: Annotated[
         str | None, typer.Option(help="Superblocks by stage, or of equal shares of params, macs or latency (stage).")
     ] = None,
-    superblocks: Annotated[int | None, typer.Option(help="How many superblocks of equal shares.")] = None,
-    ratios: Annotated[
-        str | None, typer.Option(help="Width modifiers in (0, 1], e.g. 1,0.75,0.5,0.25; or a set.")
-    ] = None,
+    superblocks: Superblocks = None,
+    ratios: Ratios = None,
     ci_width: Annotated[
         str | None, typer.Option(help="Time models until the ratio's interval is narrower: 1%.")
     ] = None,
@@ -50,8 +60,8 @@ def run(
     precision: Annotated[
         str | None, typer.Option(help="What networks are exported in: fp32, fp16, int8, uint8, e.g. fp32,int8 (fp32).")
     ] = None,
-    latency_budget: Annotated[str | None, typer.Option(help="p50, e.g. 15ms.")] = None,
-    memory_budget: Annotated[str | None, typer.Option(help="Peak memory, e.g. 300MB.")] = None,
+    latency_budget: LatencyBudget = None,
+    memory_budget: MemoryBudget = None,
     max_accuracy_drop: Annotated[
         float | None, typer.Option(help="Points of validation top-1 below the seed; 1.0 where no budget is set.")
     ] = None,
@@ -95,10 +105,10 @@ def run(
     ] = None,
     random_seed: Annotated[int | None, typer.Option(help="Decides everything that is drawn (0).")] = None,
     runs: Annotated[Path | None, typer.Option("--out", help="Folder of the store and the runs (runs).")] = None,
-    config: Annotated[Path | None, typer.Option(help="A scbp.toml; ./scbp.toml is read where there is one.")] = None,
+    config: Config = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the newest unfinished run like this.")] = False,
-    wait: Annotated[float, typer.Option(help="Seconds to wait for a board that is in use.", min=0.0)] = 0.0,
-    json: Annotated[bool, typer.Option("--json", help="Print summary.json on stdout.")] = False,
+    wait: Wait = 0.0,
+    json: SummaryJson = False,
 ) -> None:
     """Derive, measure, train, measure again, rank, report."""
     flags: dict[str, Any] = {
@@ -163,27 +173,3 @@ def _run(config: RunConfig, *, resume: bool, wait_s: float, json: bool) -> None:
         show_summary(result.summary, out)
         out.print(f"report: {result.folder / pipeline.REPORT_FILE}", soft_wrap=True)
     check_feasible(result.summary)
-
-
-def parse_shape(text: str | None) -> tuple[int, ...] | None:
-    """Read ``3x224x224``; raises UsageError naming the flag."""
-    if text is None:
-        return None
-    parts = text.split("x")
-    if len(parts) != 3 or not all(part.isdigit() and int(part) > 0 for part in parts):
-        raise UsageError(f"--input-shape: expected CxHxW such as 3x224x224, got {text!r}", "run: scbp-host run --help")
-    return tuple(int(part) for part in parts)
-
-
-def parse_ratios(text: str | None) -> tuple[float, ...] | str | None:
-    """Read ``1,0.75,0.5``; raises UsageError naming the flag.
-
-    A set such as ``uniform(1, 0.5)`` stays as it is, since it can be read only where the superblocks are known.
-    """
-    if text is None or "(" in text:
-        return text
-    try:
-        return tuple(float(part) for part in text.split(","))
-    except ValueError as error:
-        message = f"--ratios: expected numbers in (0, 1] separated by commas, got {text!r}"
-        raise UsageError(message, "run: scbp-host run --help") from error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from scbp_host.cli.console import out, print_json
-from scbp_host.cli.run import parse_ratios, parse_shape
+from scbp_host.cli.flags import Config, InputShape, Json, Model, Ratios, Superblocks, parse_ratios, parse_shape
 from scbp_host.config import load_config
 
 if TYPE_CHECKING:
@@ -25,22 +24,20 @@ _MOVED_SHOWN = 8
 
 @app.command("show")
 def show(
-    model: Annotated[str | None, typer.Option(help="torchvision classifier, or package.module:factory.")] = None,
+    model: Model = None,
     by: Annotated[
         str | None, typer.Option("--by", "--binning", help="stage, params, macs or latency; names are in scbp.toml.")
     ] = None,
-    superblocks: Annotated[int | None, typer.Option(help="How many superblocks of equal shares.")] = None,
-    input_shape: Annotated[str | None, typer.Option(help="CxHxW, e.g. 3x224x224.")] = None,
-    ratios: Annotated[
-        str | None, typer.Option(help="Width modifiers in (0, 1], e.g. 1,0.75,0.5,0.25; or a set.")
-    ] = None,
+    superblocks: Superblocks = None,
+    input_shape: InputShape = None,
+    ratios: Ratios = None,
     device: Annotated[str | None, typer.Option(help="Profile name, or a PROFILE.toml.")] = None,
     latency: Annotated[
         bool, typer.Option("--latency", help="Time the layers on the device, whatever the binning.")
     ] = False,
     num_classes: Annotated[int, typer.Option(min=2, help="Outputs of the model; a run takes them from its data.")] = 10,
-    config: Annotated[Path | None, typer.Option(help="A scbp.toml; ./scbp.toml is read where there is one.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
+    config: Config = None,
+    json: Json = False,
 ) -> None:
     """Show superblocks, their layers and what these cost; a device is needed for latency alone."""
     flags: dict[str, Any] = {

@@ -92,9 +92,7 @@ class RoundBench:
 
     def _together(self, models: Models, inputs: wire.TensorRef | None) -> wire.PairedResult | Failure:
         """Take one batch in a worker that holds all models."""
-        return self._client.measure_paired(
-            self._plan(models, inputs, loads_in_turn(self._settings.loads, len(models)))
-        )
+        return self._client.measure_paired(self._plan(models, inputs, loads_in_turn(self._settings.loads, len(models))))
 
     def _alternate(self, models: Models, inputs: wire.TensorRef | None) -> wire.PairedResult | Failure:
         """Take one batch in workers that hold one model each, forth and back: a drift still meets all alike."""
