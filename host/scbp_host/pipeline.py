@@ -38,16 +38,17 @@ from scbp_host.stages.foresight import make_foresight
 from scbp_host.stages.hindsight import learned_figures
 from scbp_host.stages.inheritance import Inheritance
 from scbp_host.stages.ledger import Ledger, Payload
+from scbp_host.stages.names import variant_id
 from scbp_host.stages.opening import new_run, resumed_run
 from scbp_host.stages.precedents import precedents
 from scbp_host.stages.profiles import LayerProfiles
 from scbp_host.stages.proposals import Proposals
 from scbp_host.stages.ranked import rank
-from scbp_host.stages.records import Standing, variant_id
 from scbp_host.stages.reference import Reference
 from scbp_host.stages.round import TrainingRound
 from scbp_host.stages.seed import trained_seed
 from scbp_host.stages.space import acknowledge_space, make_pool, make_space, roofline_of, seed_candidate
+from scbp_host.stages.standing import Standing
 from scbp_host.stages.stopping import Stopping
 from scbp_host.stages.structures import StructureBench
 from scbp_host.stages.summary import budgets_of, summarise

@@ -16,7 +16,7 @@ import numpy as np
 from scbp_host.latency.additive import AdditiveModel, size_features
 from scbp_host.latency.models import best_model
 from scbp_host.search.one_shot import relative_widths
-from scbp_host.stages.records import Standing
+from scbp_host.stages.standing import Standing
 from scbp_host.store import Store
 
 

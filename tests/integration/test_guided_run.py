@@ -7,7 +7,7 @@ from scbp_host.events import ignore
 from scbp_host.measuring.session import MeasureSettings
 from scbp_host.pipeline import run
 from scbp_host.report.summary import Summary
-from scbp_host.stages.records import AGAIN, DECIDE, VERIFY
+from scbp_host.stages.names import AGAIN, DECIDE, VERIFY
 from scbp_host.store import STORE_FILE, Store
 
 MOST, BATCH = 4, 3

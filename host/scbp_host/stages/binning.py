@@ -23,7 +23,7 @@ from scbp_host.space.superblocks import Binning, bin_layers
 from scbp_host.space.survey import Survey
 from scbp_host.stages.context import RunContext
 from scbp_host.stages.ledger import Payload
-from scbp_host.stages.records import BINNING
+from scbp_host.stages.names import BINNING
 from scbp_host.transport.base import probe_hint
 
 _SUBJECT = "superblocks"

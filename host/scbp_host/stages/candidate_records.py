@@ -9,8 +9,10 @@ from scbp_host.domain.alone import Alone
 from scbp_host.domain.measurement import Measurement, Sampling
 from scbp_host.domain.precision import Precision
 from scbp_host.report.candidate import CandidateRecord, EnergyRecord, FailureRecord, PhaseRecord
+from scbp_host.stages.known import Known
+from scbp_host.stages.names import MEASURE
 from scbp_host.stages.ranked import Ranking
-from scbp_host.stages.records import MB, MEASURE, Known, Standing
+from scbp_host.stages.standing import MB, Standing
 
 
 class CandidateRecords:

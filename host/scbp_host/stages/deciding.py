@@ -9,8 +9,9 @@ from collections.abc import Callable
 from scbp_host.events import Progress, StageStarted
 from scbp_host.stages.context import RunContext
 from scbp_host.stages.ledger import Payload
+from scbp_host.stages.names import DECIDE, VERIFY
 from scbp_host.stages.ranked import decisive
-from scbp_host.stages.records import DECIDE, VERIFY, Standing
+from scbp_host.stages.standing import Standing
 from scbp_host.stages.summary import budgets_of
 from scbp_host.stages.trainings import Trainings
 

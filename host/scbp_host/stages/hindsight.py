@@ -18,7 +18,8 @@ from scbp_host.search.one_shot import relative_widths
 from scbp_host.space.ratio_sets import Ratios
 from scbp_host.space.ratio_sets.expression import Figure
 from scbp_host.space.ratios import block_widths
-from scbp_host.stages.records import MB, Known, Standing
+from scbp_host.stages.known import Known
+from scbp_host.stages.standing import MB, Standing
 from scbp_host.store import STORE_FILE, RunStatus, Store
 
 Array = NDArray[np.float64]

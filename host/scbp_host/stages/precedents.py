@@ -10,7 +10,8 @@ import numpy as np
 from scbp_host.domain.candidate import Candidate
 from scbp_host.latency.transfer import Experience, Source
 from scbp_host.search.one_shot import relative_widths
-from scbp_host.stages.records import Known, Standing
+from scbp_host.stages.known import Known
+from scbp_host.stages.standing import Standing
 from scbp_host.store import RunRecord, RunStatus, Store
 
 # Each costs a model of its own with every proposal, and the newest are the likeliest to be of use.

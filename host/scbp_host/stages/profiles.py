@@ -12,7 +12,7 @@ from scbp_host.measuring.layers import charge_layers, measure_layers
 from scbp_host.space.survey import Survey
 from scbp_host.stages.context import RunContext
 from scbp_host.stages.ledger import Payload
-from scbp_host.stages.records import LAYERS, MEASURE
+from scbp_host.stages.names import LAYERS, MEASURE
 from scbp_host.stages.untrained import Untrained
 
 # The latency model takes time with the cube of its rows, of which a profile is one for each superblock and the head's.

@@ -20,7 +20,8 @@ from scbp_host.space.ratios import SearchSpace
 from scbp_host.stages.context import RunContext
 from scbp_host.stages.foresight import Foresight
 from scbp_host.stages.ledger import Payload
-from scbp_host.stages.records import MB, MEASURE, PROPOSE, TRAIN, Standing
+from scbp_host.stages.names import MEASURE, PROPOSE, TRAIN
+from scbp_host.stages.standing import MB, Standing
 
 Measure = Callable[[Sequence[Candidate], str, str], Mapping[str, Payload | Failure]]
 

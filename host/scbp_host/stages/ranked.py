@@ -8,7 +8,8 @@ from scbp_host.ranking.budgets import Budgets, Verdict, choose_best, misses
 from scbp_host.ranking.chances import Chances, chances, tied
 from scbp_host.ranking.deciding import OPEN, turns_on
 from scbp_host.ranking.pareto import pareto_front
-from scbp_host.stages.records import Known, Standing
+from scbp_host.stages.known import Known
+from scbp_host.stages.standing import Standing
 
 
 @dataclass(frozen=True)

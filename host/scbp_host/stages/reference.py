@@ -17,8 +17,9 @@ from scbp_host.errors import UsageError
 from scbp_host.measuring.session import MeasuringSession
 from scbp_host.stages.context import RunContext
 from scbp_host.stages.ledger import Payload
-from scbp_host.stages.records import MEASURE, SELF_TEST, reference_of
+from scbp_host.stages.names import MEASURE, SELF_TEST
 from scbp_host.stages.repeats import measure_again
+from scbp_host.stages.standing import reference_of
 from scbp_host.stages.untrained import Untrained
 
 

@@ -11,8 +11,9 @@ from scbp_host.domain.outcome import Failure
 from scbp_host.events import Progress, StageStarted
 from scbp_host.measuring.stability import uncertain
 from scbp_host.stages.context import RunContext
+from scbp_host.stages.known import surest
 from scbp_host.stages.ledger import Payload
-from scbp_host.stages.records import AGAIN, UNCERTAIN, surest
+from scbp_host.stages.names import AGAIN, UNCERTAIN
 
 # A neighbour stays for seconds to minutes: what is uncertain waits until the others had their turn, and twice at most.
 PASSES = 2

@@ -11,8 +11,8 @@ from scbp_host.search.halving import REDUCTION, goes_on, lanes, rungs
 from scbp_host.stages.candidates import OnEpoch
 from scbp_host.stages.context import RunContext
 from scbp_host.stages.ledger import Payload
+from scbp_host.stages.names import HALVING, TRAIN
 from scbp_host.stages.recipes import candidate_recipe
-from scbp_host.stages.records import HALVING, TRAIN
 from scbp_host.stages.training_pool import TrainingPool
 from scbp_host.stages.trainings import Trainings
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from scbp_host.report.summary import RoundRecord
 from scbp_host.search.base import Purpose
 from scbp_host.stages.ledger import Payload
-from scbp_host.stages.records import HALVING, MEASURE, PROPOSE, RUNG, TRAIN, VERIFY, structure_id_of
+from scbp_host.stages.names import HALVING, MEASURE, PROPOSE, RUNG, TRAIN, VERIFY, structure_id_of
 from scbp_host.store import Outcome
 
 _COUNTS = ("proposed", "measured", "trained", "dropped", "halved", "epochs")

@@ -10,7 +10,7 @@ from enum import StrEnum
 from scbp_host.search.base import Purpose
 from scbp_host.stages.context import RunContext
 from scbp_host.stages.ledger import Payload
-from scbp_host.stages.records import PROPOSE, RUNG, STOP, TRAIN
+from scbp_host.stages.names import PROPOSE, RUNG, STOP, TRAIN
 
 _HOUR_S = 3600.0
 

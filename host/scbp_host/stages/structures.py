@@ -17,7 +17,7 @@ from scbp_host.measuring.session import Subject
 from scbp_host.space.cost import Cost, cost
 from scbp_host.stages.context import RunContext
 from scbp_host.stages.ledger import Payload
-from scbp_host.stages.records import MEASURE
+from scbp_host.stages.names import MEASURE
 from scbp_host.stages.reference import Reference
 from scbp_host.stages.repeats import settle
 from scbp_host.stages.untrained import Untrained

@@ -28,9 +28,10 @@ from scbp_host.report.summary import (
 )
 from scbp_host.stages.candidate_records import CandidateRecords
 from scbp_host.stages.ledger import Payload
+from scbp_host.stages.names import BINNING, DECIDE, MEASURE, PROPOSE, SELF_TEST, STOP
 from scbp_host.stages.ranked import rank
-from scbp_host.stages.records import BINNING, DECIDE, MEASURE, PROPOSE, SELF_TEST, STOP, Standing, reference_of
 from scbp_host.stages.round_records import round_records
+from scbp_host.stages.standing import Standing, reference_of
 from scbp_host.store import Outcome, Store
 
 # The reference against itself should give 1; further off than this the machine was too busy to trust.

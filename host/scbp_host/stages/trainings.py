@@ -24,8 +24,9 @@ from scbp_host.space.cost import cost
 from scbp_host.space.seeds import Module
 from scbp_host.stages.candidates import CandidateTrainer, OnEpoch
 from scbp_host.stages.context import RunContext
+from scbp_host.stages.known import Known
 from scbp_host.stages.ledger import Payload
-from scbp_host.stages.records import EXPORT, RUNG, TEST, TRAIN, VERIFY, Known, rung_subject, variant_id
+from scbp_host.stages.names import EXPORT, RUNG, TEST, TRAIN, VERIFY, rung_subject, variant_id
 from scbp_host.stages.reference import Reference
 from scbp_host.stages.repeats import measure_again, settle
 from scbp_host.tasks.base import Examples

@@ -10,7 +10,7 @@ from scbp_host.config import RunConfig
 from scbp_host.domain.candidate import Candidate, SeedSpec
 from scbp_host.domain.measurement import Interval, Measurement
 from scbp_host.domain.outcome import Failure
-from scbp_host.stages.records import Standing
+from scbp_host.stages.standing import Standing
 from scbp_host.store import Store
 
 SPEC = SeedSpec("resnet18", 10, (3, 32, 32))

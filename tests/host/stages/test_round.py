@@ -19,7 +19,7 @@ from scbp_host.stages.candidates import CandidateTrainer
 from scbp_host.stages.context import RunContext
 from scbp_host.stages.inheritance import Inheritance
 from scbp_host.stages.ledger import Ledger
-from scbp_host.stages.records import HALVING, RUNG, TRAIN
+from scbp_host.stages.names import HALVING, RUNG, TRAIN
 from scbp_host.stages.round import Trained, TrainingRound
 from scbp_host.stages.training_pool import TrainingPool
 from scbp_host.stages.trainings import Trainings

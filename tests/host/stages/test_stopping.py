@@ -8,7 +8,7 @@ from scbp_host.config import RunConfig
 from scbp_host.domain.outcome import Failure, FailureKind
 from scbp_host.events import ignore
 from scbp_host.stages.ledger import Ledger
-from scbp_host.stages.records import STOP
+from scbp_host.stages.names import STOP
 from scbp_host.stages.stopping import Stopping, StopReason
 from scbp_host.stages.summary import summarise
 

@@ -71,6 +71,13 @@ def test_a_precision_measured_again_counts_with_all_of_its_measurements(varied, 
     assert 0.309 < own.measurement.ratio.value < 0.31
 
 
+def test_after_a_failure_to_measure_a_precision_again_its_measurement_stands(varied, candidate):
+    own_id = f"{candidate(0.5, 0.5).structure_id}@int8"
+    varied.add("verify-again", f"{own_id}/1", Failure(FailureKind.TIMEOUT, "no answer in 60 s"))
+    own = next(own for own in varied.standing().variants if own.id == own_id)
+    assert (own.measurement.ratio.value, own.status, own.failure) == (0.3, "trained", None)
+
+
 def test_the_first_precision_is_named_where_it_is_not_float32(run, candidate, store):
     run.begin(precision=["int8"])
     run.measure(candidate(1.0, 1.0), 1.0)
