@@ -36,9 +36,19 @@ def run_as_root(source: Source, program: str, *arguments: str, text: str = "") -
     path = source.root + program
     if not os.access(path, os.X_OK):
         raise Refused("%s is not on this board" % program)
+    process = _start(_as_root(source) + [path, *arguments], program)
+    output = _output_of(process, program, text)
+    if process.returncode != 0 and output.startswith("sudo:"):
+        raise NotAllowed("sudo -n %s: %s; docs/devices.md lists the rights it takes" % (program, output[-300:]))
+    if process.returncode != 0:
+        raise Refused("%s: %s" % (program, output[-300:] or "exit status %d" % process.returncode))
+    return output
+
+
+def _start(command: List[str], program: str) -> "subprocess.Popen[bytes]":
     try:
-        process = subprocess.Popen(
-            _as_root(source) + [path, *arguments],
+        return subprocess.Popen(
+            command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -46,8 +56,12 @@ def run_as_root(source: Source, program: str, *arguments: str, text: str = "") -
         )
     except OSError as error:
         raise Refused("%s cannot be started: %s" % (program, error))
+
+
+def _output_of(process: "subprocess.Popen[bytes]", program: str, text: str) -> str:
+    """Wait until it has ended, and return what it printed."""
     try:
-        output = process.communicate(text.encode("utf-8"), DEADLINE_S)[0].decode("utf-8", "replace").strip()
+        return process.communicate(text.encode("utf-8"), DEADLINE_S)[0].decode("utf-8", "replace").strip()
     except subprocess.TimeoutExpired:
         raise Refused("%s did not end within %g s" % (program, DEADLINE_S))
     except BaseException:
@@ -55,11 +69,6 @@ def run_as_root(source: Source, program: str, *arguments: str, text: str = "") -
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(DEADLINE_S)
         raise
-    if process.returncode != 0 and output.startswith("sudo:"):
-        raise NotAllowed("sudo -n %s: %s; docs/devices.md lists the rights it takes" % (program, output[-300:]))
-    if process.returncode != 0:
-        raise Refused("%s: %s" % (program, output[-300:] or "exit status %d" % process.returncode))
-    return output
 
 
 def _as_root(source: Source) -> List[str]:

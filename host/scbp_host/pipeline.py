@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scbp_host.config import RunConfig
-from scbp_host.device.client import open_device
+from scbp_host.device.client import DeviceClient, open_device
 from scbp_host.domain.candidate import Candidate, SeedSpec, Superblock
 from scbp_host.domain.device import DeviceProfile
 from scbp_host.domain.outcome import Failure
@@ -96,28 +96,12 @@ def run(
         ScbpError: see :mod:`scbp_host.errors`; what was acknowledged is kept, and ``resume`` goes on from there.
     """
     profile = load_profile(config.device)
-    check_precisions(profile, config.precision)
-    # Made, not used: they refuse a profile without an address, and a machine without pnnx. What can fail without the
-    # device fails before it is troubled, and what fails before the device has answered leaves no run behind.
-    open_transport(profile)
-    if config.lock_clocks:
-        require_clocks(profile)
-    converter_for(profile.runtime)
+    _check_profile(config, profile)
     task = load_run_task(config)
     spec = seed_spec(config.model, len(task.class_names), config.input_shape)
-    survey = survey_seed(spec)
-    if not names_own_task(config.data):
-        require_classifier(survey)
-    _space(config, spec, bin_offline(survey, config).superblocks, profile)
-    _check_weights(config, spec)
+    survey = _checked_survey(config, spec, profile)
     with open_device(profile) as client, Store.open(config.out / STORE_FILE) as store:
-        client.require_runtime(profile.runtime)
-        if (config.builds or 1) > 1:
-            require_builds(client)
-        # From the beginning to the end, trainings included: an hour into a run, a board in use would be a surprise.
-        client.reserve(f"run in {config.out.resolve()}", wait_s, lambda message: listen(Warned(message)))
-        if config.lock_clocks:
-            client.lock_clocks()
+        _take(client, config, wait_s, listen)
         run_id = resumed_run(store, config) if resume else new_run(store, config, command)
         ledger = Ledger(store, run_id, listen)
         artifacts = Artifacts(config.out / run_id)
@@ -131,6 +115,38 @@ def run(
         acknowledge_space(ledger, space, pool, config.random_seed)
         _Loop(context, store, survey, space, pool).run()
         return _conclude(context, store)
+
+
+def _check_profile(config: RunConfig, profile: DeviceProfile) -> None:
+    """Refuse what this device, or this machine, has no way to."""
+    check_precisions(profile, config.precision)
+    # Made, not used: they refuse a profile without an address, and a machine without pnnx. What can fail without the
+    # device fails before it is troubled, and what fails before the device has answered leaves no run behind.
+    open_transport(profile)
+    if config.lock_clocks:
+        require_clocks(profile)
+    converter_for(profile.runtime)
+
+
+def _checked_survey(config: RunConfig, spec: SeedSpec, profile: DeviceProfile) -> Survey:
+    """Return what the seed is made of; refuse what the run could not do with it."""
+    survey = survey_seed(spec)
+    if not names_own_task(config.data):
+        require_classifier(survey)
+    _space(config, spec, bin_offline(survey, config).superblocks, profile)
+    _check_weights(config, spec)
+    return survey
+
+
+def _take(client: DeviceClient, config: RunConfig, wait_s: float, listen: Listener) -> None:
+    """Have the device to ourselves, once it is known to do what is asked."""
+    client.require_runtime(client.profile.runtime)
+    if (config.builds or 1) > 1:
+        require_builds(client)
+    # From the beginning to the end, trainings included: an hour into a run, a board in use would be a surprise.
+    client.reserve(f"run in {config.out.resolve()}", wait_s, lambda message: listen(Warned(message)))
+    if config.lock_clocks:
+        client.lock_clocks()
 
 
 def _space(

@@ -171,26 +171,16 @@ class GuidedSearch:
         return chosen, total / max(before, 1e-12)
 
     def _worlds(self, figures: Forecast, rows: Sequence[int]) -> _Worlds:
-        problem, trained = self._problem, self._pool.trained
+        trained, window = self._pool.trained, self._window(figures)
         top1 = [known(self._pool.seen[row].val_top1) for row in trained]
-        model = self._accuracy.of(
-            (trained, top1),
-            lambda: AccuracyModel(problem.prior, problem.widths, trained, top1, problem.seed_val_top1),
-        )
-        random = np.random.default_rng([problem.random_seed, len(self._pool.seen), len(trained)])
-        accuracy, accuracy_std = model.expect()
-        latency, latency_std = moments(figures.latency)
-        floor = problem.limits.min_val_top1
-        window = self._window(figures)
-        reference = (window.corner, float(min(accuracy.min(), *top1)) if floor is None else floor)
-        # Optimistic in both: what gains nothing even then need not be drawn together with the others.
-        hopeful = improvements(
-            (window.counted(latency[None, trained]), accuracy[None, trained]),
-            (window.counted(latency[None] - latency_std[None]), accuracy[None] + accuracy_std[None]),
-            reference,
-        )[0]
+        model = self._accuracy_model(trained, top1)
+        (latency, latency_std), accuracy = moments(figures.latency), model.expect()
+        floor = self._problem.limits.min_val_top1
+        reference = (window.corner, float(min(accuracy[0].min(), *top1)) if floor is None else floor)
+        hopeful = _hopeful(window, reference, trained, (latency, latency_std), accuracy)
         promising = sorted(rows, key=lambda row: (-float(hopeful[row]), row))[:SHORTLIST]
         drawn = np.unique([*promising, *trained])
+        random = np.random.default_rng([self._problem.random_seed, len(self._pool.seen), len(trained)])
         noise = random.standard_normal((WORLDS, len(drawn)))
         return _Worlds(
             drawn,
@@ -200,6 +190,38 @@ class GuidedSearch:
             self._worth(figures)[drawn],
         )
 
+    def _accuracy_model(self, trained: list[int], top1: list[float]) -> AccuracyModel:
+        problem = self._problem
+        return self._accuracy.of(
+            (trained, top1),
+            lambda: AccuracyModel(problem.prior, problem.widths, trained, top1, problem.seed_val_top1),
+        )
+
     def _worth(self, figures: Forecast) -> Array:
         limit = self._problem.limits.peak_rss_bytes
         return np.ones(len(self._pool)) if limit is None else figures.chance_in_memory(limit)
+
+
+def _hopeful(
+    window: _Window,
+    reference: Reference,
+    trained: Sequence[int],
+    latency: tuple[Array, Array],
+    accuracy: tuple[Array, Array],
+) -> Array:
+    """Return ``(n_pool,)`` what a structure would add to the trained ones if it were a deviation better in both.
+
+    What gains nothing even then need not be drawn together with the others.
+
+    Args:
+        window: which latencies count.
+        reference: from where the hypervolume counts.
+        trained: rows.
+        latency: expectations and deviations, each ``(n_pool,)``.
+        accuracy: the same.
+    """
+    (time, time_std), (top1, top1_std) = latency, accuracy
+    front = window.counted(time[None, trained]), top1[None, trained]
+    optimistic = window.counted(time[None] - time_std[None]), top1[None] + top1_std[None]
+    gained: Array = improvements(front, optimistic, reference)[0]
+    return gained

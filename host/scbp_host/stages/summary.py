@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import scbp_host
 from scbp_host.config import RunConfig
@@ -27,6 +27,7 @@ from scbp_host.report.summary import (
     SuperblockRecord,
 )
 from scbp_host.stages.candidate_records import CandidateRecords
+from scbp_host.stages.known import Known
 from scbp_host.stages.ledger import Payload
 from scbp_host.stages.names import BINNING, DECIDE, MEASURE, PROPOSE, SELF_TEST, STOP
 from scbp_host.stages.ranked import rank
@@ -165,38 +166,37 @@ def _stage_seconds(outcomes: Sequence[Outcome]) -> dict[str, float]:
     return {stage: round(total, 3) for stage, total in seconds.items()}
 
 
-def _still_uncertain(standing: Standing) -> int:
-    measured = {known.id: known.measurement for known in standing.rows}
-    return len(uncertain({name: own.ratio for name, own in measured.items() if own is not None}))
-
-
 def _warnings(
     standing: Standing, earlier: Sequence[str], binning: BinningRecord, itself: Payload | None
 ) -> tuple[str, ...]:
-    warnings = list(earlier)
+    return (*earlier, *_of_binning(binning), *_of_self_test(itself), *_of_measurements(standing.rows))
+
+
+def _of_binning(binning: BinningRecord) -> Iterator[str]:
     # A stage's layers of another resolution are the rule, not an exception: the report lists them, and that is all.
     if binning.moved and binning.method != "stage":
-        warnings.append(
+        yield (
             f"superblocks by {binning.method}: {len(binning.moved)} cuts moved so that no coupled channels are split; "
             "the report says which"
         )
-    if itself is not None:
-        ratio = itself["measurement"]["ratio"][0]
-        if abs(ratio - 1.0) > SELF_TEST_TOLERANCE:
-            warnings.append(
-                f"the reference measured against itself came out at {ratio:.3f}: the device was busy; stop other work"
-                " on it"
-            )
-    still = _still_uncertain(standing)
-    if still:
-        warnings.append(
-            f"{still} of {len(standing.rows)} ratios are known to more than ±5 % only, however often they were"
+
+
+def _of_self_test(itself: Payload | None) -> Iterator[str]:
+    ratio = 1.0 if itself is None else itself["measurement"]["ratio"][0]
+    if abs(ratio - 1.0) > SELF_TEST_TOLERANCE:
+        yield (
+            f"the reference measured against itself came out at {ratio:.3f}: the device was busy; stop other work on it"
+        )
+
+
+def _of_measurements(rows: Sequence[Known]) -> Iterator[str]:
+    measured = {known.id: own for known in rows if (own := known.measurement) is not None}
+    if still := uncertain({name: own.ratio for name, own in measured.items()}):
+        yield (
+            f"{len(still)} of {len(rows)} ratios are known to more than ±5 % only, however often they were"
             " measured: stop other work on the device, and run again"
         )
-    noisy = [known for known in standing.rows if known.measurement and known.measurement.warnings]
-    if noisy:
-        warnings.append(f"{len(noisy)} of {len(standing.rows)} measurements carry a warning; the table says which")
-    failed = [known for known in standing.rows if known.failure]
-    if failed:
-        warnings.append(f"{len(failed)} candidates failed; the table says why")
-    return tuple(warnings)
+    if noisy := [own for own in measured.values() if own.warnings]:
+        yield f"{len(noisy)} of {len(rows)} measurements carry a warning; the table says which"
+    if failed := [known for known in rows if known.failure]:
+        yield f"{len(failed)} candidates failed; the table says why"

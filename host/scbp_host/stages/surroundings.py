@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import Any
 
 from scbp_host.device.client import DeviceClient
 from scbp_host.errors import UsageError
@@ -15,33 +16,31 @@ from scbp_host.tasks.base import Task
 def acknowledge_surroundings(context: RunContext) -> None:
     """Record device and data, and refuse to go on with a run on another device or other data."""
     probe = context.ledger.must("probe", "device", lambda: _probe_payload(context))
-    runtime = context.profile.runtime
-    now, then = context.client.info.runtimes[runtime], probe["record"]["runtime_version"]
-    if now != then:
-        raise UsageError(
-            f"{context.profile.name}: {runtime} is {now}, the run began with {then}; their latencies do not compare",
-            "start a new run, without --resume",
-        )
-    settings, told = context.profile.runtime_settings, probe["record"].get("runtime_settings", {})
-    if settings != told:
-        raise UsageError(
-            f"{context.profile.name}: the runtime's settings are {settings}, the run began with {told};"
-            " their latencies do not compare",
-            "start a new run, without --resume",
-        )
-    clocks, known = _clocks(context.client), probe["record"].get("clocks") or {}
-    for name, title in (("power_mode", "power mode"), ("policy", "clock policy")):
-        if None not in (clocks[name], known.get(name)) and clocks[name] != known[name]:
-            raise UsageError(
-                f"{context.profile.name}: the {title} is {clocks[name]}, the run began with {known[name]}; their"
-                " latencies do not compare",
-                "put it back, or start a new run, without --resume",
-            )
+    _refuse_another_device(context, probe["record"])
     data = context.ledger.must("data", "task", lambda: _data_payload(context.task))
     if data["split_sha256"] != context.task.split_sha256:
         raise UsageError(f"data {context.task.name}: changed since the run began", "start a new run, without --resume")
     for warning in (*context.client.warnings, *data.get("warnings", ())):
         context.listen(Warned(warning))
+
+
+def _refuse_another_device(context: RunContext, began: Payload) -> None:
+    """Raise UsageError where latencies of now do not compare with those of then; ``began`` is the probe's record."""
+    profile, clocks, known = context.profile, _clocks(context.client), began.get("clocks") or {}
+    version, anew = context.client.info.runtimes[profile.runtime], "start a new run, without --resume"
+    back = f"put it back, or {anew}"
+    compared: list[tuple[str, Any, Any, str]] = [
+        (f"{profile.runtime} is", began["runtime_version"], version, anew),
+        ("the runtime's settings are", began.get("runtime_settings", {}), profile.runtime_settings, anew),
+        ("the power mode is", known.get("power_mode"), clocks["power_mode"], back),
+        ("the clock policy is", known.get("policy"), clocks["policy"], back),
+    ]
+    for what, then, now, hint in compared:
+        # What a device does not tell is no difference.
+        if None not in (then, now) and then != now:
+            raise UsageError(
+                f"{profile.name}: {what} {now}, the run began with {then}; their latencies do not compare", hint
+            )
 
 
 def _probe_payload(context: RunContext) -> Payload:
