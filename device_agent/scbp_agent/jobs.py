@@ -80,13 +80,18 @@ def _paired(job: Dict[str, Any]) -> wire.PairedResult:
     batch = _batch(plan.inputs, job["files"])
     before = read_conditions()
     models = [wire.ModelSamples([], []) for _ in plan.models]
+    schedule = timing.PairedSchedule(
+        plan.blocks, plan.block_ns, plan.warmup_ns, plan.warmup_limit_ns, plan.period_ns, plan.sampling_ns
+    )
     records, missed, unsteady = [], 0, 0
     for index in range(plan.loads):
         # They take turns in who is loaded and timed first: it was an advantage of several percent.
         lead = index % len(models)
         order = [*range(lead, len(models)), *range(lead)]
-        load, record = _time_one_load(plan, [plan.models[own] for own in order], batch, job)
+        load, record = _time_one_load(schedule, [plan.models[own] for own in order], batch, job)
         records.append(record)
+        # The first load has shown how many blocks there is time for; statistics want as many after each.
+        schedule = schedule._replace(blocks=len(load.models[0].blocks_ns), sampling_ns=None)
         for own, samples in zip(order, load.models):
             models[own].blocks_ns.extend(samples.blocks_ns)
             models[own].warmup_ns.extend(samples.warmup_ns)
@@ -102,9 +107,11 @@ def _paired(job: Dict[str, Any]) -> wire.PairedResult:
 
 
 def _time_one_load(
-    plan: wire.PairedPlan, models: List[wire.RoundModel], batch: Optional[tensors.Array], job: Dict[str, Any]
+    schedule: timing.PairedSchedule,
+    models: List[wire.RoundModel],
+    batch: Optional[tensors.Array],
+    job: Dict[str, Any],
 ) -> Tuple[timing.RoundSamples, wire.LoadRecord]:
-    schedule = timing.PairedSchedule(plan.blocks, plan.block_ns, plan.warmup_ns, plan.warmup_limit_ns, plan.period_ns)
     with ExitStack() as stack:
         opened = [stack.enter_context(_open(own.model, own.options, job)) for own in models]
         subjects = [_subject(own, batch) for own in opened]

@@ -5,7 +5,7 @@ import gc
 import itertools
 import math
 import time
-from typing import Any, Callable, Iterator, List, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from scbp_agent import wire
 
@@ -23,6 +23,8 @@ _DRIFT_SPREADS = 1.0
 class PairedSchedule(NamedTuple):
     """``blocks`` for each model, of about ``block_ns`` each, after a warm-up of each model.
 
+    With ``sampling_ns`` there are more blocks where the models are fast: so many that they take this for each of them.
+    The number stays even.
     The warm-up takes ``warmup_ns`` at least and lasts until :func:`is_steady`, or until ``warmup_limit_ns`` (None: no
     longer than ``warmup_ns``). With ``period_ns`` each run begins at the next multiple of the period.
     """
@@ -32,6 +34,7 @@ class PairedSchedule(NamedTuple):
     warmup_ns: int
     warmup_limit_ns: Optional[int] = None
     period_ns: Optional[int] = None
+    sampling_ns: Optional[int] = None
 
 
 class RoundSamples(NamedTuple):
@@ -40,6 +43,10 @@ class RoundSamples(NamedTuple):
     models: List[wire.ModelSamples]
     missed_periods: int = 0
     unsteady_warmups: int = 0
+
+
+# A model, its runs in a block, and where its samples are kept.
+Turn = Tuple["Subject", int, wire.ModelSamples]
 
 
 def now_ns() -> int:
@@ -135,7 +142,7 @@ def time_round(subjects: Sequence[Subject], schedule: PairedSchedule) -> RoundSa
         models = [wire.ModelSamples([], warmup_ns) for warmup_ns in warmups]
         unsteady = sum(is_drifting(samples) for samples in warmups)
         turns = [(own, _runs_per_block(kept.warmup_ns, schedule), kept) for own, kept in zip(subjects, models)]
-        for block in range(schedule.blocks):
+        for block in range(_blocks(turns, schedule, pace)):
             for subject, runs, kept in turns if block % 2 == 0 else reversed(turns):
                 kept.warmup_ns.extend(time_runs(subject, 1, pace))
                 kept.blocks_ns.append(time_runs(subject, runs, pace))
@@ -209,6 +216,15 @@ def _deviation(samples: Sequence[int]) -> int:
 
 def _median(samples: Sequence[int]) -> int:
     return sorted(samples)[len(samples) // 2]
+
+
+def _blocks(turns: Sequence[Turn], schedule: PairedSchedule, pace: Pace) -> int:
+    """Return how many blocks each model gets: all take as long as ``sampling_ns`` for each, or are as few as asked."""
+    if schedule.sampling_ns is None:
+        return schedule.blocks
+    # One run of each block is kept with the warm-up.
+    round_ns = sum(pace.taken_ns([_median(kept.warmup_ns)] * (runs + 1)) for _, runs, kept in turns)
+    return max(schedule.blocks, 2 * (schedule.sampling_ns * len(turns) // (2 * round_ns)))
 
 
 def _runs_per_block(warmup_ns: List[int], schedule: PairedSchedule) -> int:

@@ -58,6 +58,16 @@ def test_paired_loads_both_models_anew_and_keeps_the_order(agent, options, linea
     assert len(result.loads) == 3
 
 
+def test_fast_models_get_more_blocks_and_as_many_after_every_load(agent, options, linear_model, weights):
+    model = agent.put_model(linear_model(weights))
+    plan = paired(options, model, model, loads=3, sampling_ns=20_000_000)
+    result = wire.paired_result(agent.result(wire.MEASURE_PAIRED, **plan))
+    counts = {len(own.blocks_ns) for own in result.models}
+    assert len(counts) == 1
+    assert counts.pop() > 3 * 4
+    assert len(result.models[0].blocks_ns) % (2 * 3) == 0
+
+
 def test_paired_never_mixes_the_models_up_whoever_leads(agent, options, linear_model, weights):
     small = agent.put_model(linear_model(weights))
     large = agent.put_model(linear_model(np.tile(weights, 400)))

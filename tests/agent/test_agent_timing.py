@@ -63,6 +63,22 @@ def test_each_model_fills_the_block_with_runs_of_its_own(clock):
     assert sum(of_reference.warmup_ns) == 1200 + 2 * 400
 
 
+@pytest.mark.parametrize(("sampling_ns", "blocks"), [(None, 2), (2400, 2), (4800, 4), (7199, 4), (7200, 6), (7500, 6)])
+def test_fast_models_get_as_many_blocks_as_there_is_time_for(clock, sampling_ns, blocks):
+    # With its first run a block of the one takes 1000 + 100, of the other 1000 + 200; 1150 on average.
+    subjects = [clock.subject("C", 100), clock.subject("R", 200)]
+    schedule = timing.PairedSchedule(2, 1000, 300, sampling_ns=sampling_ns and sampling_ns * 1150 // 1200)
+    samples = timing.time_round(subjects, schedule)
+    assert [len(own.blocks_ns) for own in samples.models] == [blocks] * 2
+
+
+def test_at_a_cameras_rate_waiting_counts_as_sampling(clock):
+    subjects = [clock.subject("C", 100), clock.subject("R", 100)]
+    # Two runs and the first, a frame each: 3000 a block.
+    schedule = timing.PairedSchedule(2, 200, 1, period_ns=1000, sampling_ns=12_500)
+    assert len(timing.time_round(subjects, schedule).models[0].blocks_ns) == 4
+
+
 def test_slow_model_still_gets_two_runs_a_block_and_three_to_warm_up(clock):
     candidate, reference = clock.subject("C", 10**9), clock.subject("R", 10**9)
     samples = timing.time_round([reference, candidate], timing.PairedSchedule(2, 1000, 1))

@@ -15,7 +15,9 @@ from scbp_host.measuring.session import MeasureSettings
 
 HERE = Path(__file__).parent
 
-QUICK = MeasureSettings(loads=4, blocks=4, block_s=0.002, warmup_s=0.005, solo_runs=2, most_discarded=0)
+QUICK = MeasureSettings(
+    loads=4, blocks=4, block_s=0.002, sampling_s=None, warmup_s=0.005, solo_runs=2, most_discarded=0
+)
 
 
 @pytest.fixture

@@ -32,7 +32,9 @@ def listen(event):
         print(event.stage, event.subject, "reused" if event.reused else "new", flush=True)
 
 config = RunConfig.model_validate_json(sys.argv[1])
-settings = MeasureSettings(loads=4, blocks=4, block_s=0.002, warmup_s=0.005, solo_runs=2, most_discarded=0)
+settings = MeasureSettings(
+    loads=4, blocks=4, block_s=0.002, sampling_s=None, warmup_s=0.005, solo_runs=2, most_discarded=0
+)
 pipeline.run(config, listen, resume=sys.argv[2] == "resume", settings=settings)
 """
 

@@ -57,7 +57,7 @@ from scbp_agent.wire.results import layers_result as layers_result
 from scbp_agent.wire.results import paired_result as paired_result
 from scbp_agent.wire.results import solo_result as solo_result
 
-PROTOCOL_VERSION = 3
+PROTOCOL_VERSION = 4
 MAX_LINE_BYTES = 64 * 1024 * 1024
 
 HELLO = "hello"

@@ -29,8 +29,9 @@ class PairedPlan(NamedTuple):
     All are loaded anew ``loads`` times, since where a model's weights come to lie in memory moves its latency; from
     load to load another one leads. The first of ``models`` is the reference, which the host divides by; where nothing
     fits beside another, a model may be alone. ``blocks`` is the number for each model after each load (even); each
-    block runs for about ``block_ns`` (at least two runs); ``inputs`` are cycled through, one batch entry a run; None
-    means seeded noise.
+    block runs for about ``block_ns`` (at least two runs). With a ``sampling_ns`` there are more blocks, as many after
+    every load, where they take less than this for each model. ``inputs`` are cycled through, one batch entry a run;
+    None means seeded noise.
 
     Each warm-up takes ``warmup_ns`` and, with a ``warmup_limit_ns``, goes on until the latency does not drift any more.
     With ``period_ns`` each run begins at the next multiple of it, as if a camera gave the frames; None is a tight loop.
@@ -47,6 +48,7 @@ class PairedPlan(NamedTuple):
     warmup_limit_ns: Optional[int] = None
     period_ns: Optional[int] = None
     memory_limit_bytes: Optional[int] = None
+    sampling_ns: Optional[int] = None
 
     @property
     def options(self) -> RuntimeOptions:
@@ -145,6 +147,7 @@ def paired_plan(data: Dict[str, Any]) -> PairedPlan:
         warmup_limit_ns=optional_positive(data, "warmup_limit_ns"),
         period_ns=optional_positive(data, "period_ns"),
         memory_limit_bytes=optional_positive(data, "memory_limit_bytes"),
+        sampling_ns=optional_positive(data, "sampling_ns"),
     )
 
 

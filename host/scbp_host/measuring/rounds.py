@@ -76,10 +76,11 @@ class RoundBench:
         Raises:
             DeviceError: the device was lost for good.
         """
-        take = self._alternate if alternating else self._together
+        take = self._alternate if alternating else self._client.measure_paired
         own = _Round(self._settings, self._clock)
+        plan = self._plan(models, inputs)
         while True:
-            batch = take(models, inputs)
+            batch = take(_like(plan, own.batches[0]) if own.batches else plan)
             if isinstance(batch, Failure):
                 return batch
             outcome = own.take(batch)
@@ -90,30 +91,26 @@ class RoundBench:
                 sampling = Sampling(own.loads, outcome, seconds, own.discarded, len(models), alternating)
                 return Pooled(merge(own.batches), sampling)
 
-    def _together(self, models: Models, inputs: wire.TensorRef | None) -> wire.PairedResult | Failure:
-        """Take one batch in a worker that holds all models."""
-        return self._client.measure_paired(self._plan(models, inputs, loads_in_turn(self._settings.loads, len(models))))
-
-    def _alternate(self, models: Models, inputs: wire.TensorRef | None) -> wire.PairedResult | Failure:
+    def _alternate(self, plan: wire.PairedPlan) -> wire.PairedResult | Failure:
         """Take one batch in workers that hold one model each, forth and back: a drift still meets all alike."""
         rounds: list[wire.PairedResult] = []
-        for load in range(self._settings.loads):
+        for load in range(plan.loads):
             parts: dict[int, wire.PairedResult] = {}
-            order = range(len(models))
+            order = range(len(plan.models))
             for row in order if load % 2 == 0 else reversed(order):
-                outcome = self._client.measure_paired(self._plan([models[row]], inputs, loads=1))
+                outcome = self._client.measure_paired(_one_load(plan, row))
                 if isinstance(outcome, Failure):
                     return outcome
                 parts[row] = outcome
             rounds.append(as_one_load(parts))
         return merge(rounds)
 
-    def _plan(self, models: Models, inputs: wire.TensorRef | None, loads: int) -> wire.PairedPlan:
+    def _plan(self, models: Models, inputs: wire.TensorRef | None) -> wire.PairedPlan:
         settings = self._settings
         return wire.PairedPlan(
             tuple(models),
             inputs,
-            loads,
+            loads_in_turn(settings.loads, len(models)),
             settings.blocks,
             round(settings.block_s * 1e9),
             round(settings.warmup_s * 1e9),
@@ -121,7 +118,18 @@ class RoundBench:
             warmup_limit_ns=round(settings.warmup_limit_s * 1e9),
             period_ns=settings.period_ns,
             memory_limit_bytes=settings.memory_limit_bytes,
+            sampling_ns=None if settings.sampling_s is None else round(settings.sampling_s * 1e9),
         )
+
+
+def _like(plan: wire.PairedPlan, first: wire.PairedResult) -> wire.PairedPlan:
+    """Return the plan with as many blocks after each load as the first batch came to: statistics want equal loads."""
+    return plan._replace(blocks=len(first.models[0].blocks_ns) // len(first.loads), sampling_ns=None)
+
+
+def _one_load(plan: wire.PairedPlan, row: int) -> wire.PairedPlan:
+    """Return the plan of a worker that holds one model, and so cannot know how many blocks the others come to."""
+    return plan._replace(models=plan.models[row : row + 1], loads=1, sampling_ns=None)
 
 
 def loads_in_turn(loads: int, models: int) -> int:

@@ -10,7 +10,7 @@ from scbp_host.domain.device import DeviceProfile
 
 @dataclass(frozen=True)
 class MeasureSettings:
-    """How long to measure; with the defaults the samples of one pair take 8 x 2 x (4 x 10 + 20) ms = 0.96 s.
+    """How long to measure; with the defaults the samples of one pair take 8 x 2 x (120 + 20) ms = 2.24 s.
 
     Attributes:
         loads: how often all models are loaded anew, in one worker: a batch. Where weights come to lie in memory moves a
@@ -22,8 +22,11 @@ class MeasureSettings:
             DEFAULT_SECONDS. With neither, one batch is all.
         most_discarded: batches at most that are thrown away for having been throttled or contended.
         most_together: models at most that take turns in one worker, the reference among them.
-        blocks: timed blocks for each model after each load; even, since their order is forth and back.
+        blocks: timed blocks for each model after each load, at least; even, since their order is forth and back.
         block_s: length of a block; at least two runs, so a model of 200 ms takes 12.8 s for its 32 blocks.
+        sampling_s: fast models get more blocks, so many that a model's take this after each load. What is left of a
+            disturbance in a pair of blocks is several times what one load differs from the next by, and another block
+            costs less than another load. None: no more than ``blocks``.
         warmup_s: least warm-up of each model after each load.
         warmup_limit_s: a warm-up that still drifts goes on until here.
         solo_runs: timed runs in the worker that holds one model alone, at least.
@@ -44,6 +47,7 @@ class MeasureSettings:
     most_together: int = 2
     blocks: int = 4
     block_s: float = 0.01
+    sampling_s: float | None = 0.12
     warmup_s: float = 0.02
     warmup_limit_s: float = 0.5
     solo_runs: int = 5

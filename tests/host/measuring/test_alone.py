@@ -19,7 +19,14 @@ from scbp_host.profiles import load_profile
 
 MakeOnnx = Callable[..., bytes]
 QUICK = MeasureSettings(
-    loads=2, blocks=2, block_s=0.002, warmup_s=0.002, solo_runs=2, solo_loop_s=0.4, most_discarded=0
+    loads=2,
+    blocks=2,
+    block_s=0.002,
+    sampling_s=None,
+    warmup_s=0.002,
+    solo_runs=2,
+    solo_loop_s=0.4,
+    most_discarded=0,
 )
 
 

@@ -16,7 +16,9 @@ from scbp_host.measuring.builds import Builds, builds_wanted, measure_builds, re
 from scbp_host.measuring.session import MeasureSettings, MeasuringSession
 from scbp_host.profiles import load_profile
 
-QUICK = MeasureSettings(loads=4, blocks=2, block_s=0.002, warmup_s=0.002, solo_runs=2, most_discarded=0)
+QUICK = MeasureSettings(
+    loads=4, blocks=2, block_s=0.002, sampling_s=None, warmup_s=0.002, solo_runs=2, most_discarded=0
+)
 
 # Each build of the candidate is 8 ms slower than the one before. What runs a model, runs it out of the engine.
 BOARD = """

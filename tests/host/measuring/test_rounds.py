@@ -98,6 +98,18 @@ def test_every_model_of_a_round_must_be_known_and_leads_as_often() -> None:
     assert [loads_in_turn(8, own) for own in (2, 3, 4, 5)] == [8, 9, 8, 10]
 
 
+def test_later_batches_have_as_many_blocks_as_the_first_came_to() -> None:
+    class Fast(Board):
+        def _blocks(self, plan: wire.PairedPlan) -> list[list[int]]:
+            return super()._blocks(plan if plan.sampling_ns is None else plan._replace(blocks=12))
+
+    device = Fast(0.02, itertools.repeat(FREE))
+    outcome = run(device, ci_width=0.02, max_seconds=1000.0)
+    assert isinstance(outcome, Pooled)
+    assert [(own.blocks, own.sampling_ns) for own in device.plans[:2]] == [(4, 120_000_000), (12, None)]
+    assert len(outcome.result.models[0].blocks_ns) == 12 * len(outcome.result.loads)
+
+
 def test_what_was_contended_is_thrown_away_and_repeated_and_counted() -> None:
     device = board(records=itertools.chain([BUSY], itertools.repeat(FREE)))
     outcome = run(device)
@@ -153,6 +165,7 @@ def test_models_that_do_not_fit_alternate_in_workers_forth_and_back() -> None:
     order = ["ab"[plan.models[0].model.blobs["model"] == "b" * 64] for plan in device.plans]
     assert "".join(order) == "abbaabba"
     assert all(len(plan.models) == plan.loads == 1 for plan in device.plans)
+    assert all(plan.sampling_ns is None for plan in device.plans), "one worker cannot know how fast the others are"
     assert [len(own.blocks_ns) for own in outcome.result.models] == [16, 16]
     assert len(outcome.result.loads) == 4
     assert outcome.result.unsteady_warmups == 8

@@ -24,7 +24,14 @@ from scbp_host.profiles import load_profile
 
 MakeOnnx = Callable[..., bytes]
 QUICK = MeasureSettings(
-    loads=4, blocks=6, block_s=0.002, warmup_s=0.002, solo_runs=2, most_discarded=0, most_together=4
+    loads=4,
+    blocks=6,
+    block_s=0.002,
+    sampling_s=None,
+    warmup_s=0.002,
+    solo_runs=2,
+    most_discarded=0,
+    most_together=4,
 )
 
 
