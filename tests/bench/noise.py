@@ -104,13 +104,13 @@ class Noise:
         pooled = self._bench.run(self._models, None)
         if isinstance(pooled, Failure):
             return pooled
-        (ratio,), (reference, own) = pooled.ratios, pooled.models
-        logs = load_logs(own.blocks_ns, reference.blocks_ns, len(pooled.loads))
+        (ratio,), (reference, own) = pooled.ratios, pooled.result.models
+        logs = load_logs(own.blocks_ns, reference.blocks_ns, len(pooled.result.loads))
         return {
             "ratio": [ratio.value, ratio.low, ratio.high],
             "logs": [round(log, 5) for log in logs.tolist()],
             "p50_ms": float(np.median(np.concatenate(reference.blocks_ns))) / 1e6,
-            "waited_share": waited_share(pooled.loads),
+            "waited_share": waited_share(pooled.result.loads),
             **pooled.sampling.to_json(),
         }
 
