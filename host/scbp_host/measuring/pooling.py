@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -104,12 +105,10 @@ def _one_after_the_other(parts: Sequence[wire.ModelSamples]) -> wire.ModelSample
 
 
 def _throughout(conditions: Sequence[Conditions]) -> dict[str, Any]:
-    """Return the conditions before the first batch, during all, and after the last."""
-    return {
-        **conditions[-1],
-        "before": conditions[0].get("before"),
-        "during": [moment for own in conditions for moment in own.get("during", ())],
-    }
+    """Return the conditions before the first batch and after the last; what was between is ``during``."""
+    told = [(own.get("before"), *own.get("during", ()), own.get("after")) for own in conditions]
+    before, *during, _ = itertools.chain.from_iterable(told)
+    return {**conditions[-1], "before": before, "during": [moment for moment in during if moment is not None]}
 
 
 def _total(counts: Iterable[int | None]) -> int | None:

@@ -161,12 +161,15 @@ def _throttled(conditions: Mapping[str, Any]) -> Verdict | None:
     readings = [moment["throttle"] for moment in moments if moment and moment.get("throttle")]
     if not readings:
         return None
-    first = readings[0]
+    # Counters count since the board was started: what counts here is what they rose by since they were first read.
+    first: dict[str, int] = {}
+    for reading in readings:
+        first.update({name: value for name, value in reading.items() if value is not None and name not in first})
     found = {name for reading in readings for name, value in reading.items() if _is_throttling(name, value, first)}
     return Verdict(VerdictKind.THROTTLED, f"the board throttled ({', '.join(sorted(found))})") if found else None
 
 
-def _is_throttling(name: str, value: int | None, first: Mapping[str, int | None]) -> bool:
+def _is_throttling(name: str, value: int | None, first: Mapping[str, int]) -> bool:
     if name.endswith("_since_boot") or value is None:
         return False
-    return value > (first.get(name) or 0) if name.endswith("_event_cnt") else value > 0
+    return value > first[name] if name.endswith("_event_cnt") else value > 0

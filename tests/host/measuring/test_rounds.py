@@ -17,6 +17,7 @@ from scbp_host.measuring.fitting import Need, Room, available_bytes, memory_need
 from scbp_host.measuring.pooling import Pooled, unlike
 from scbp_host.measuring.rounds import RoundBench, loads_in_turn
 from scbp_host.measuring.settings import MeasureSettings
+from scbp_host.measuring.stability import is_spoilt
 from scbp_host.measuring.stopping import LEAST_LOADS
 
 MODELS = [wire.RoundModel(wire.ModelRef("onnx", {"model": own * 64}), wire.RuntimeOptions("r", 1, {})) for own in "abc"]
@@ -181,8 +182,23 @@ def test_what_any_of_the_alternating_workers_met_is_known_of_the_round() -> None
     outcome = run(Hot(0.02, itertools.repeat(FREE)), alternating=True, loads=2)
     assert isinstance(outcome, Pooled)
     seen = outcome.result.conditions
-    assert [moment["number"] for moment in seen["during"]] == [0, 1, 2, 3]
+    numbers = [moment["number"] for moment in seen["during"]]
+    assert (numbers, {*numbers}) == (sorted(numbers), {0, 1, 2, 3})
     assert (seen["before"]["number"], seen["after"]["number"]) == (0, 3)
+
+
+def test_what_throttled_between_two_batches_throttled_during_the_round() -> None:
+    hot = {**QUIET, "after": {"throttle": {"throttled_now": 1}}}
+
+    class Cooling(Board):
+        def measure_paired(self, plan: wire.PairedPlan) -> wire.PairedResult | Failure:
+            self.seen = QUIET if self.plans else hot
+            return super().measure_paired(plan)
+
+    outcome = run(Cooling(0.02, itertools.repeat(FREE)), most_discarded=0, max_seconds=5.0)
+    assert isinstance(outcome, Pooled)
+    assert outcome.sampling.loads == 16
+    assert is_spoilt(outcome.result)
 
 
 def test_a_failure_ends_the_round() -> None:

@@ -129,6 +129,7 @@ def throttling(*moments: dict[str, int | None] | None) -> dict[str, Any]:
         (throttling({"cpu-throttle-alert": 1, "under_voltage": 1}, None), "(cpu-throttle-alert, under_voltage)"),
         (throttling({"oc3_event_cnt": 37}, {"oc3_event_cnt": 38}), "(oc3_event_cnt)"),
         (throttling(None, {"oc3_event_cnt": 37}, {"oc3_event_cnt": 37}), ""),
+        (throttling({"oc3_event_cnt": None, "a": 0}, {"oc3_event_cnt": 37}, {"oc3_event_cnt": 37}), ""),
         (throttling({"oc3_event_cnt": None, "throttled_since_boot": 1}, {"throttled": 0, "under_voltage": None}), ""),
         (throttling(None, None), ""),
     ],
