@@ -19,7 +19,12 @@ Array = NDArray[np.float64]
 
 _OPERATIONS_PER_MAC = 2
 # Bytes of a number, and the profile's peak that goes with it, by the precision computed in.
-_NUMBERS = {"fp32": (4, "peak_fp32_gflops"), "fp16": (2, "peak_fp16_gflops"), "int8": (1, "peak_int8_gops")}
+_NUMBERS = {
+    "fp32": (4, "peak_fp32_gflops"),
+    "fp16": (2, "peak_fp16_gflops"),
+    "int8": (1, "peak_int8_gops"),
+    "uint8": (1, "peak_int8_gops"),
+}
 _ANY_OTHER = _NUMBERS["fp32"]
 
 

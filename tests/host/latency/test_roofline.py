@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from scbp_host.domain.device import Hardware
+from scbp_host.domain.precision import Precision
 from scbp_host.latency.roofline import roofline
 
 # A first layer of much arithmetic, a second one of many weights.
@@ -30,6 +31,15 @@ def test_a_precision_has_its_own_peak_and_size_of_a_number():
     # In fp16: 2.5 ms of arithmetic, 2 ms of traffic.
     found = roofline(TwoLayers(), 2, BOTH, "fp16")(WIDTHS)
     assert found[2, 0] == pytest.approx(3.5 / 4.5)
+
+
+@pytest.mark.parametrize("precision", Precision)
+def test_every_precision_has_a_size_of_a_number(precision):
+    """Of 1 GB/s everything is traffic, but in the first layer, whose arithmetic takes 4 ms in any of them."""
+    peaks = dict.fromkeys(("peak_fp32_gflops", "peak_fp16_gflops", "peak_int8_gops"), 500.0)
+    found = roofline(TwoLayers(), 2, Hardware(**peaks, bandwidth_gb_s=1.0), precision)(WIDTHS)
+    size = {"fp32": 4, "fp16": 2, "int8": 1, "uint8": 1}[precision]
+    assert found[2, 0] == pytest.approx((4 + 5 * size) / (4 + 10 * size))
 
 
 @pytest.mark.parametrize("hardware", [Hardware(), Hardware(peak_fp32_gflops=200.0), Hardware(bandwidth_gb_s=10.0)])
