@@ -94,6 +94,8 @@ class OneShotSearch:
         low = np.asarray([interval.low for interval in figures.latency])
         high = np.asarray([interval.high for interval in figures.latency])
         memory_low = np.asarray([interval.low for interval in figures.memory])
+        failed = [row for row, seen in self._pool.seen.items() if seen.failed]
+        high[failed] = np.inf  # what cannot be had beats nobody
         possible = np.ones(len(self._pool), dtype=bool)
         if self._limits.latency_ratio is not None:
             possible &= low <= self._limits.latency_ratio
@@ -103,7 +105,8 @@ class OneShotSearch:
             # Beaten: by one no larger, no less accurate by expectation, and faster beyond both intervals.
             beaten = (high < low[row]) & (expected.accuracy >= expected.accuracy[row])
             beaten &= (figures.onnx_bytes <= figures.onnx_bytes[row]) & (memory_low <= memory_low[row])
-            possible[row] = not beaten.any() and not (row in self._pool.seen and self._pool.seen[row].failed)
+            possible[row] = not beaten.any()
+        possible[failed] = False
         rows: list[int] = np.flatnonzero(possible).tolist()
         return rows
 

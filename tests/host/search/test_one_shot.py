@@ -127,6 +127,15 @@ def test_the_beaten_are_dropped():
     assert beaten.structure_id not in kept
 
 
+def test_what_failed_beats_nobody():
+    own = measured_search(importance=np.ones(len(POOL)))
+    (narrowest,) = own.propose(Purpose.TRAIN, 4).candidates
+    own.observe([Observation(narrowest, failed=True)])
+    proposal = own.propose(Purpose.TRAIN, 4)
+    assert proposal.candidates
+    assert narrowest not in proposal.candidates
+
+
 def test_what_failed_or_was_trained_or_halved_is_never_proposed_again():
     own = measured_search()
     first = own.propose(Purpose.TRAIN, 5).candidates
