@@ -156,7 +156,7 @@ class GuidedSearch:
     def _greedy(self, figures: Forecast, rows: Sequence[int], count: int) -> tuple[list[int], float]:
         """Return the batch, and how much the hypervolume is expected to grow by it, as a share."""
         worlds = self._worlds(figures, rows)
-        front, chosen, total = list(self._pool.trained), [], 0.0
+        front, chosen, total = self._competing(figures), [], 0.0
         open_to = np.isin(worlds.rows, rows)
         before = worlds.volume(front)
         for _ in range(count):
@@ -177,7 +177,7 @@ class GuidedSearch:
         (latency, latency_std), accuracy = moments(figures.latency), model.expect()
         floor = self._problem.limits.min_val_top1
         reference = (window.corner, float(min(accuracy[0].min(), *top1)) if floor is None else floor)
-        hopeful = _hopeful(window, reference, trained, (latency, latency_std), accuracy)
+        hopeful = _hopeful(window, reference, self._competing(figures), (latency, latency_std), accuracy)
         promising = sorted(rows, key=lambda row: (-float(hopeful[row]), row))[:SHORTLIST]
         drawn = np.unique([*promising, *trained])
         random = np.random.default_rng([self._problem.random_seed, len(self._pool.seen), len(trained)])
@@ -197,6 +197,11 @@ class GuidedSearch:
             lambda: AccuracyModel(problem.prior, problem.widths, trained, top1, problem.seed_val_top1),
         )
 
+    def _competing(self, figures: Forecast) -> list[int]:
+        """Return the trained within the budgets that the hypervolume does not know: another takes nobody's place."""
+        worth = self._worth(figures)
+        return [row for row in self._pool.trained if worth[row] >= 0.5]
+
     def _worth(self, figures: Forecast) -> Array:
         limit = self._problem.limits.peak_rss_bytes
         return np.ones(len(self._pool)) if limit is None else figures.chance_in_memory(limit)
@@ -205,23 +210,23 @@ class GuidedSearch:
 def _hopeful(
     window: _Window,
     reference: Reference,
-    trained: Sequence[int],
+    front: Sequence[int],
     latency: tuple[Array, Array],
     accuracy: tuple[Array, Array],
 ) -> Array:
-    """Return ``(n_pool,)`` what a structure would add to the trained ones if it were a deviation better in both.
+    """Return ``(n_pool,)`` what a structure would add to the front if it were a deviation better in both.
 
     What gains nothing even then need not be drawn together with the others.
 
     Args:
         window: which latencies count.
         reference: from where the hypervolume counts.
-        trained: rows.
+        front: rows of the trained that compete.
         latency: expectations and deviations, each ``(n_pool,)``.
         accuracy: the same.
     """
     (time, time_std), (top1, top1_std) = latency, accuracy
-    front = window.counted(time[None, trained]), top1[None, trained]
+    there = window.counted(time[None, front]), top1[None, front]
     optimistic = window.counted(time[None] - time_std[None]), top1[None] + top1_std[None]
-    gained: Array = improvements(front, optimistic, reference)[0]
+    gained: Array = improvements(there, optimistic, reference)[0]
     return gained

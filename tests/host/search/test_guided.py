@@ -120,6 +120,15 @@ def test_what_hardly_fits_into_memory_is_not_trained():
     assert np.mean(peaks[trained[MIN_TRAININGS:]] <= 1.02 * limit) > 0.8
 
 
+def test_what_does_not_fit_into_memory_takes_nobodys_place():
+    """Trained are the most accurate alone, which turned out too large: whatever fits is the first of its kind."""
+    memory = np.asarray([TABLE.measured(each).peak_rss_bytes for each in TABLE.pool])
+    limit, large = np.median(memory), np.argsort(memory)[-12:].tolist()
+    fits = begun(trained=large, limits=Limits(peak_rss_bytes=limit)).propose(Purpose.TRAIN, 1)
+    assert memory[rows_of(fits)] <= limit
+    assert fits.improvement > 1.0 > begun(trained=large).propose(Purpose.TRAIN, 1).improvement
+
+
 def test_not_being_sure_of_a_latency_is_worth_a_look():
     """Of two structures alike in all that is known, the one that may be faster is expected to gain more."""
     only = TABLE.measured(TABLE.pool[30])
