@@ -7,14 +7,13 @@ from collections import defaultdict, deque
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import onnx as onnx_format
-from numpy.typing import NDArray
 
 from scbp_agent import wire
 from scbp_host.device.client import DeviceClient
 from scbp_host.domain.measurement import LayerLatencies, NodeLatency
 from scbp_host.domain.outcome import Failure
+from scbp_host.measuring.shipping import Float32Array, ship_tensor
 
 # What onnxruntime makes of a name when it fuses a node or changes its layout: "fused /conv/Conv",
 # "/relu/Relu_output_0_nchwc", "/fc/MatMul/MatMulAddFusion", and "_token_7" where the name was taken already.
@@ -44,7 +43,7 @@ class LayerSettings:
 def measure_layers(
     client: DeviceClient,
     onnx: bytes,
-    inputs: NDArray[np.float32] | None,
+    inputs: Float32Array | None,
     *,
     pack: bool,
     settings: LayerSettings | None = None,
@@ -68,7 +67,7 @@ def measure_layers(
     model = client.ship(onnx, pack=pack)
     if isinstance(model, Failure):
         return model
-    batch = None if inputs is None else _ship(client, inputs)
+    batch = None if inputs is None else ship_tensor(client, inputs)
     if isinstance(batch, Failure):
         return batch
     plan = wire.LayersPlan(
@@ -149,8 +148,3 @@ def module_path(node_name: str) -> str:
             parts.pop()
         parts.append(scope)
     return ".".join(parts)
-
-
-def _ship(client: DeviceClient, inputs: NDArray[np.float32]) -> wire.TensorRef | Failure:
-    sha256 = client.ship(np.ascontiguousarray(inputs, dtype="<f4").tobytes(), pack=False)
-    return sha256 if isinstance(sha256, Failure) else wire.TensorRef(sha256, "float32", tuple(inputs.shape))

@@ -66,8 +66,7 @@ class Shipping:
 
     def tensor(self, array: Float32Array) -> wire.TensorRef | Failure:
         """Ship an array, unless it is there; raises DeviceError where the device was lost for good."""
-        sha256 = self._client.ship(np.ascontiguousarray(array, dtype="<f4").tobytes(), pack=False)
-        return sha256 if isinstance(sha256, Failure) else wire.TensorRef(sha256, "float32", tuple(array.shape))
+        return ship_tensor(self._client, array)
 
     def what_stays(self) -> tuple[wire.ModelRef, wire.TensorRef | None] | Failure:
         """Ship reference and inputs once: to hash and pack them for every model would take longer than to time it."""
@@ -97,3 +96,9 @@ class Shipping:
             return None
         sizes = [self._client.wire_bytes(hashlib.sha256(content).hexdigest()) for content in model.files.values()]
         return None if None in sizes else sum(size for size in sizes if size is not None)
+
+
+def ship_tensor(client: DeviceClient, array: Float32Array) -> wire.TensorRef | Failure:
+    """Ship an array, unless it is there; raises DeviceError where the device was lost for good."""
+    sha256 = client.ship(np.ascontiguousarray(array, dtype="<f4").tobytes(), pack=False)
+    return sha256 if isinstance(sha256, Failure) else wire.TensorRef(sha256, "float32", tuple(array.shape))
