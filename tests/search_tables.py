@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from scbp_host.domain.candidate import Candidate, SeedSpec
 from scbp_host.domain.measurement import Interval
+from scbp_host.domain.resources import ENERGY, MEMORY, Resource
 from scbp_host.search.accuracy import prior_of_importance
 from scbp_host.search.base import Limits, Observation, Problem
 
@@ -29,6 +30,8 @@ Array = NDArray[np.float64]
 RATIOS = (1.0, 0.75, 0.5, 0.25)
 # Of a measurement, to either side: about what paired measurements give.
 HALF_WIDTH = 0.01
+# Of an energy, which is measured once and beside nothing.
+ENERGY_NOISE = 0.03
 _CHANNELS = 64
 # What a row says of a measurement, and how it follows from the latency ratio where the row does not say it.
 _FIGURES: Mapping[str, Callable[[Array], Array]] = {
@@ -63,6 +66,7 @@ class Table:
         self.top1 = np.asarray([np.mean(own["top1"]) for own in rows])
         self.trained_top1 = _stack([_trainings(own) for own in rows])
         self.params = np.asarray([own["params"] for own in rows], dtype=np.float64)
+        self.resources = self._made_up_resources()
         self.pool = tuple(
             Candidate(_SPEC, tuple(own), tuple((f"conv{k}", round(_CHANNELS * one)) for k, one in enumerate(own)))
             for own in self.widths.tolist()
@@ -100,12 +104,19 @@ class Table:
         row = self.rows[candidate.structure_id]
         return self._observation(candidate, repeat, _one_of(self.trained_top1[row], repeat))
 
+    def _made_up_resources(self) -> Mapping[Resource, Array]:
+        """Return ``(n,)`` of each: a peak that follows the weights, and energy for being on and for arithmetic."""
+        work = (self.widths[:, :-1] * self.widths[:, 1:]).mean(axis=1)
+        energy = 10.0 * self.latency.mean(axis=1) + 5.0 * work
+        noise = np.random.default_rng(0).normal(0.0, ENERGY_NOISE, len(energy))
+        return {MEMORY: 20.0 + 8e-6 * self.params, ENERGY: energy * np.exp(noise)}
+
     def _observation(self, candidate: Candidate, repeat: int, val_top1: float | None) -> Observation:
         row = self.rows[candidate.structure_id]
         return Observation(
             candidate,
             Interval(*(_one_of(own[row], repeat) for own in (self.latency, self.low, self.high))),
-            peak_rss_bytes=int(2e7 + 8 * self.params[row]),
+            resources={own: float(amounts[row]) for own, amounts in self.resources.items()},
             onnx_bytes=int(4 * self.params[row]),
             val_top1=val_top1,
             floor_ratio=_one_of(self.floor[row], repeat),

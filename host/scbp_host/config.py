@@ -21,6 +21,7 @@ from pydantic import (
 )
 
 from scbp_host.domain.precision import Precision
+from scbp_host.domain.resources import ENERGY, MEMORY, Resource
 from scbp_host.errors import ConfigError, UsageError
 
 DEFAULT_FILE = Path("scbp.toml")
@@ -33,6 +34,7 @@ DEFAULT_ROUNDS = 2
 _UNITS = {
     "ms": {"us": 1e-3, "ms": 1.0, "s": 1e3},
     "MB": {"kB": 1e-3, "KB": 1e-3, "MB": 1.0, "GB": 1e3},
+    "mJ": {"uJ": 1e-3, "mJ": 1.0, "J": 1e3},
     "Hz": {"Hz": 1.0, "hz": 1.0, "fps": 1.0},
     "%": {"%": 1.0},
 }
@@ -84,6 +86,7 @@ BinningMethod = Literal["stage", "params", "macs", "latency"]
 Binning = Annotated[BinningMethod | Mapping[str, tuple[str, ...]], BeforeValidator(_binning)]
 Milliseconds = Annotated[float | None, _reads("ms"), _writes("ms")]
 Megabytes = Annotated[float | None, _reads("MB"), _writes("MB")]
+Millijoules = Annotated[float | None, _reads("mJ"), _writes("mJ")]
 Hertz = Annotated[float | None, _reads("Hz"), _writes("Hz")]
 Percent = Annotated[float | None, _reads("%"), _writes("%")]
 Augment = Literal["none", "shift", "crop-flip", "resized-crop-flip"]
@@ -149,6 +152,7 @@ class RunConfig(BaseModel):
             are measured in before.
         latency_budget: ms; None sets none.
         memory_budget: MB of 10^6 bytes; None sets none.
+        energy_budget: mJ of one inference; None sets none.
         max_accuracy_drop: points of validation top-1 below the seed; see :attr:`accuracy_drop_points`.
         random_seed: decides everything that is drawn.
         out: folder of the store and of the runs' own folders.
@@ -195,6 +199,7 @@ class RunConfig(BaseModel):
     precision: Annotated[tuple[Precision, ...], Field(min_length=1)] = (Precision.FP32,)
     latency_budget: Milliseconds = None
     memory_budget: Megabytes = None
+    energy_budget: Millijoules = None
     max_accuracy_drop: float | None = Field(None, ge=0, le=100)
     lock_clocks: bool = False
     random_seed: int = Field(0, ge=0)
@@ -225,9 +230,15 @@ class RunConfig(BaseModel):
     @property
     def accuracy_drop_points(self) -> float | None:
         """The accuracy budget: as set; else 1.0 point where no other budget is set, and none where one is."""
-        if self.max_accuracy_drop is not None or self.latency_budget or self.memory_budget:
+        if self.max_accuracy_drop is not None or self.latency_budget or self.resource_budgets:
             return self.max_accuracy_drop
         return DEFAULT_ACCURACY_DROP
+
+    @property
+    def resource_budgets(self) -> dict[Resource, float]:
+        """What a model may take of each resource, in its unit; those without a budget are left out."""
+        budgets = {MEMORY: self.memory_budget, ENERGY: self.energy_budget}
+        return {own: limit for own, limit in budgets.items() if limit is not None}
 
     @property
     def accuracy_guess(self) -> Accuracy:

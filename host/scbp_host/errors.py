@@ -16,7 +16,7 @@
     │   ├── ProtocolError       the agent speaks another version, or something that is not the protocol
     │   ├── DeviceTimeout       no answer within the deadline (transient)
     │   ├── BoardBusy           another session has the board; says who, since when and what for (transient)
-    │   └── CapabilityError     the board lacks a runtime that the run needs
+    │   └── CapabilityError     the board lacks a runtime, or a sensor, that the run needs
     └── InfeasibleError     4  nothing meets the budgets; names the nearest miss
 
 A measurement, an export or a training that fails is not an exception but a value:
@@ -129,7 +129,7 @@ class BoardBusy(DeviceError):
 
 
 class CapabilityError(DeviceError):
-    """The board lacks a runtime that the run needs."""
+    """The board lacks a runtime, or a sensor, that the run needs."""
 
 
 class InfeasibleError(ScbpError):

@@ -18,10 +18,12 @@ from scbp_host.device.client import DeviceClient, open_device
 from scbp_host.domain.candidate import Candidate, SeedSpec, Superblock
 from scbp_host.domain.device import DeviceProfile
 from scbp_host.domain.outcome import Failure
+from scbp_host.domain.resources import ENERGY
 from scbp_host.errors import UsageError
 from scbp_host.events import Listener, Progress, StageFinished, StageStarted, Warned
 from scbp_host.export.formats import converter_for
 from scbp_host.export.precision import check_precisions
+from scbp_host.measuring.alone import require_energy
 from scbp_host.measuring.builds import require_builds
 from scbp_host.measuring.session import MeasureSettings
 from scbp_host.profiles import load_profile, require_clocks
@@ -46,7 +48,7 @@ from scbp_host.stages.proposals import Proposals
 from scbp_host.stages.ranked import rank
 from scbp_host.stages.reference import Reference
 from scbp_host.stages.round import TrainingRound
-from scbp_host.stages.seed import trained_seed
+from scbp_host.stages.seed import require_told, trained_seed
 from scbp_host.stages.space import acknowledge_space, make_pool, make_space, roofline_of, seed_candidate
 from scbp_host.stages.standing import Standing
 from scbp_host.stages.stopping import Stopping
@@ -143,6 +145,8 @@ def _take(client: DeviceClient, config: RunConfig, wait_s: float, listen: Listen
     client.require_runtime(client.profile.runtime)
     if (config.builds or 1) > 1:
         require_builds(client)
+    if ENERGY in config.resource_budgets:
+        require_energy(client)
     # From the beginning to the end, trainings included: an hour into a run, a board in use would be a surprise.
     client.reserve(f"run in {config.out.resolve()}", wait_s, lambda message: listen(Warned(message)))
     if config.lock_clocks:
@@ -230,6 +234,7 @@ class _Loop:
         for outcome in (structure, finished):
             if isinstance(outcome, Failure):
                 raise UsageError(f"the seed cannot be measured: {outcome.message}", outcome.hint)
+        require_told(self._context, self._standing().seed)
         listen(Progress("verify", 3))
 
     def _verify(self, number: int, trained: Sequence[tuple[Candidate, Payload]], trainings: Trainings) -> None:

@@ -19,6 +19,7 @@ from scbp_host.domain.candidate import Candidate
 from scbp_host.domain.device import DeviceProfile
 from scbp_host.domain.measurement import Measurement
 from scbp_host.domain.outcome import Failure
+from scbp_host.domain.resources import resources_of
 from scbp_host.export.structure import structure_onnx
 from scbp_host.measuring.paired import floor_ratio
 from scbp_host.measuring.session import MeasureSettings, MeasuringSession
@@ -172,7 +173,7 @@ class Contest:
         return Observation(
             candidate,
             own.ratio,
-            own.peak_rss_bytes,
+            resources_of(own),
             self._size_bytes(candidate),
             None,
             failed,

@@ -21,6 +21,7 @@ Superblocks = Annotated[int | None, typer.Option(help="How many superblocks of e
 Ratios = Annotated[str | None, typer.Option(help="Width modifiers in (0, 1], e.g. 1,0.75,0.5,0.25; or a set.")]
 LatencyBudget = Annotated[str | None, typer.Option(help="p50, e.g. 15ms.")]
 MemoryBudget = Annotated[str | None, typer.Option(help="Peak memory, e.g. 300MB.")]
+EnergyBudget = Annotated[str | None, typer.Option(help="Energy of one inference, e.g. 50mJ.")]
 
 StoredRun = Annotated[str | None, typer.Argument(help="Run id; the newest where none is given.")]
 Runs = Annotated[Path, typer.Option("--out", help="Folder of the store.")]

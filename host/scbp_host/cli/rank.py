@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from scbp_host.cli.console import out, print_json
-from scbp_host.cli.flags import LatencyBudget, MemoryBudget, Runs, StoredRun, SummaryJson
+from scbp_host.cli.flags import EnergyBudget, LatencyBudget, MemoryBudget, Runs, StoredRun, SummaryJson
 from scbp_host.config import config_of_flags
 
 
@@ -16,6 +16,7 @@ def rank(
     run: StoredRun = None,
     latency_budget: LatencyBudget = None,
     memory_budget: MemoryBudget = None,
+    energy_budget: EnergyBudget = None,
     max_accuracy_drop: Annotated[float | None, typer.Option(help="Points below the seed's validation top-1.")] = None,
     runs: Runs = Path("runs"),
     json: SummaryJson = False,
@@ -28,6 +29,7 @@ def rank(
     given = {
         "latency_budget": latency_budget,
         "memory_budget": memory_budget,
+        "energy_budget": energy_budget,
         "max_accuracy_drop": max_accuracy_drop,
     }
     budgets = budgets_of(config_of_flags(given)) if any(value is not None for value in given.values()) else None

@@ -11,6 +11,7 @@ import typer
 from scbp_host.cli.console import err, out, print_json
 from scbp_host.cli.flags import (
     Config,
+    EnergyBudget,
     InputShape,
     LatencyBudget,
     MemoryBudget,
@@ -62,6 +63,7 @@ def run(
     ] = None,
     latency_budget: LatencyBudget = None,
     memory_budget: MemoryBudget = None,
+    energy_budget: EnergyBudget = None,
     max_accuracy_drop: Annotated[
         float | None, typer.Option(help="Points of validation top-1 below the seed; 1.0 where no budget is set.")
     ] = None,
@@ -130,6 +132,7 @@ def run(
         "precision": None if precision is None else precision.split(","),
         "latency_budget": latency_budget,
         "memory_budget": memory_budget,
+        "energy_budget": energy_budget,
         "max_accuracy_drop": max_accuracy_drop,
         "strategy": strategy,
         "measure": measure,

@@ -10,13 +10,14 @@ predicts what it did not see worse than the cold model, and gets next to no weig
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from scbp_host.domain.resources import Resource
 from scbp_host.latency.base import CONFIDENCE, FigureModel, LeaveOneOut, Prediction
 from scbp_host.latency.staircase import StaircaseModel
 
@@ -48,11 +49,11 @@ class Experience:
 
     Attributes:
         latency: sources of latencies.
-        memory: sources of peak memory.
+        resources: sources of what models take of each.
     """
 
     latency: tuple[Source, ...] = ()
-    memory: tuple[Source, ...] = ()
+    resources: Mapping[Resource, tuple[Source, ...]] = field(default_factory=dict)
 
 
 class WarmModel:

@@ -8,6 +8,7 @@ from scbp_agent import wire
 from scbp_host.device.client import DeviceClient
 from scbp_host.domain.alone import Alone, DeviceTimes, Energy, Phase
 from scbp_host.domain.outcome import Failure
+from scbp_host.errors import CapabilityError
 from scbp_host.measuring.settings import MeasureSettings
 
 
@@ -49,9 +50,23 @@ class AloneBench:
         )
 
     def _is_long(self) -> bool:
-        conditions = self.client.info.facts.get("conditions") or {}
-        power = conditions.get("power") or {}
-        return self.settings.period_ns is not None or power.get("total_w") is not None
+        return self.settings.period_ns is not None or _tells_power(self.client)
+
+
+def require_energy(client: DeviceClient) -> None:
+    """Raise CapabilityError where the device cannot tell the energy of an inference."""
+    if not _tells_power(client):
+        name = client.profile.name
+        raise CapabilityError(
+            f"{name}: no sensor tells the power of the whole board, so energy can have no budget",
+            f"leave out the energy budget; what the board tells: scbp-host devices probe {name}",
+        )
+
+
+def _tells_power(client: DeviceClient) -> bool:
+    conditions = client.info.facts.get("conditions") or {}
+    power = conditions.get("power") or {}
+    return power.get("total_w") is not None
 
 
 def to_alone(built: wire.BuildResult, solo: wire.SoloResult) -> Alone:

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
+from scbp_host.domain.resources import Resource
 from scbp_host.ranking.pareto import Objectives
 
 
 @dataclass(frozen=True)
 class Budgets:
-    """What the best must meet; None sets no limit.
+    """What the best must meet; None, or a resource that is missing, sets no limit.
 
     Attributes:
         latency_ms: of the latency's upper bound.
-        memory_mb: of the peak memory.
+        resources: of what it takes of each.
         accuracy_drop_points: of validation top-1 below the seed's, in points.
     """
 
     latency_ms: float | None = None
-    memory_mb: float | None = None
+    resources: Mapping[Resource, float] = field(default_factory=dict)
     accuracy_drop_points: float | None = None
 
 
@@ -49,15 +51,24 @@ def misses(candidate: Objectives, seed_top1: float, budgets: Budgets) -> list[Mi
     if budgets.latency_ms is not None and candidate.latency_ms.high > budgets.latency_ms:
         text = f"latency up to {candidate.latency_ms.high:.3g} ms, budget {budgets.latency_ms:g} ms"
         found.append(Miss(candidate.latency_ms.high / budgets.latency_ms - 1.0, text))
-    if budgets.memory_mb is not None and candidate.memory_mb > budgets.memory_mb:
-        text = f"peak memory {candidate.memory_mb:.1f} MB, budget {budgets.memory_mb:g} MB"
-        found.append(Miss(candidate.memory_mb / budgets.memory_mb - 1.0, text))
+    for resource, limit in budgets.resources.items():
+        amount = candidate.resources.get(resource)
+        if amount is None or amount > limit:
+            found.append(_exceeds(resource, amount, limit))
     drop_points = 100.0 * (seed_top1 - candidate.top1)
     allowed = budgets.accuracy_drop_points
     if allowed is not None and drop_points > allowed + _ROUNDING:
         text = f"validation top-1 {drop_points:.2f} points below the seed, budget {allowed:g}"
         found.append(Miss((drop_points - allowed) / max(allowed, 1.0), text))
     return sorted(found, key=lambda miss: -miss.excess)
+
+
+def _exceeds(resource: Resource, amount: float | None, limit: float) -> Miss:
+    """Return the miss of a candidate that takes too much; what is not known to be within a budget is not within it."""
+    budget = f"budget {limit:g} {resource.unit}"
+    if amount is None:
+        return Miss(math.inf, f"{resource.title} not told by the board, {budget}")
+    return Miss(amount / limit - 1.0, f"{resource.title} {resource.text(amount)}, {budget}")
 
 
 def choose_best(contenders: Sequence[Objectives], seed_top1: float, budgets: Budgets) -> Verdict:

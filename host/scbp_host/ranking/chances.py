@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from scbp_host.domain.measurement import Interval
+from scbp_host.domain.resources import Resource
 from scbp_host.ranking.budgets import Budgets
 from scbp_host.ranking.pareto import Objectives
 
@@ -36,12 +37,14 @@ class Chances:
         on_front: that no other is nowhere worse and somewhere better.
         latency: that the latency budget is met; None where there is none, as below.
         memory: that the memory budget is met; 0 or 1, since a peak has no interval.
+        energy: that the energy budget is met; 0 or 1, since it is measured once.
         accuracy: that the accuracy budget is met.
     """
 
     on_front: float
     latency: float | None = None
     memory: float | None = None
+    energy: float | None = None
     accuracy: float | None = None
 
 
@@ -81,15 +84,18 @@ class Draws:
 
     def within(self, budgets: Budgets) -> dict[str, NDArray[np.bool_]]:
         """Return ``(DRAWS, n_points)`` by budget, whether it is met; the first point is the seed."""
-        memory = np.broadcast_to([own.memory_mb for own in self.points], self.top1.shape)
         drop = 100.0 * (self.top1[:, :1] - self.top1)
         compared = (
             ("latency", self.latency_ms, budgets.latency_ms),
-            ("memory", memory, budgets.memory_mb),
+            *((own.name, self._amounts(own), limit) for own, limit in budgets.resources.items()),
             ("accuracy", drop, budgets.accuracy_drop_points),
         )
         # As in budgets.py: accuracies are fractions of counts, and rounding is no miss.
         return {name: figure <= limit + 1e-6 for name, figure, limit in compared if limit is not None}
+
+    def _amounts(self, resource: Resource) -> Array:
+        """Return ``(DRAWS, n_points)``; what is not known is too much."""
+        return np.broadcast_to([own.resources.get(resource, np.inf) for own in self.points], self.top1.shape)
 
 
 def binomial_std(share: float, count: int) -> float:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from scbp_host.domain.measurement import Interval
+from scbp_host.domain.resources import MEMORY, Resource
 
 
 @dataclass(frozen=True)
@@ -15,16 +16,21 @@ class Objectives:
     Attributes:
         top1: validation accuracy, a fraction; more is better.
         latency_ms: p50 with its interval; less is better, as all below.
-        memory_mb: peak memory.
+        resources: what it takes of each, as far as the board tells; memory always, the one that is on the front.
         onnx_bytes: size of the file.
         top1_std: standard deviation of ``top1``; 0 where it is not known.
     """
 
     top1: float
     latency_ms: Interval
-    memory_mb: float
+    resources: Mapping[Resource, float]
     onnx_bytes: int
     top1_std: float = 0.0
+
+    @property
+    def memory_mb(self) -> float:
+        """Peak memory."""
+        return self.resources[MEMORY]
 
 
 def dominates(first: Objectives, second: Objectives) -> bool:

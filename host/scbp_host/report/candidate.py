@@ -84,7 +84,14 @@ class ChancesRecord(Record):
     on_front: float
     latency: float | None = None
     memory: float | None = None
+    energy: float | None = None
     accuracy: float | None = None
+
+    @property
+    def of_budgets(self) -> dict[str, float]:
+        """The chances of meeting each budget that there is, by its name."""
+        every = self.model_dump(exclude={"on_front"})
+        return {name: chance for name, chance in every.items() if chance is not None}
 
 
 class CandidateRecord(Record):

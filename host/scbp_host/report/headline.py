@@ -63,9 +63,8 @@ def certainty(summary: Summary) -> str:
     best = summary.best
     if best is None or best.chances is None:
         return ""
-    budgets = {"latency": best.chances.latency, "memory": best.chances.memory, "accuracy": best.chances.accuracy}
     parts = [f"on the front with {best.chances.on_front:.0%}"]
-    parts += [f"within the {name} budget with {chance:.0%}" for name, chance in budgets.items() if chance is not None]
+    parts += [f"within the {name} budget with {chance:.0%}" for name, chance in best.chances.of_budgets.items()]
     tied = sum(record.tied_with_best for record in summary.candidates)
     parts += [f"tied with {tied} more, which neither latency nor accuracy tells apart from it"] if tied else []
     return ", ".join(parts)

@@ -104,6 +104,7 @@ class BudgetRecord(Record):
 
     latency_ms: float | None = None
     memory_mb: float | None = None
+    energy_mj: float | None = None
     max_accuracy_drop: float | None = None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from scbp_host.domain.candidate import Candidate
 from scbp_host.domain.measurement import Interval
+from scbp_host.domain.resources import Resource
 from scbp_host.latency.base import Features, LeaveOneOut
 from scbp_host.latency.transfer import Experience
 from scbp_host.search.accuracy import AccuracyPrior
@@ -33,7 +34,7 @@ class Observation:
         latency_ratio: to the seed, with its interval; None where the measurement failed.
         floor_ratio: latency by the fast runs, relative to any one network; None stands for ``latency_ratio``.
         time_shares: each superblock's share of the latency, and the head's; None where its layers were not profiled.
-        peak_rss_bytes: None where the measurement failed.
+        resources: what it takes of each, as far as a measurement told.
         onnx_bytes: None where the export failed.
         val_top1: None until it is trained.
         failed: it has no result and will not get one.
@@ -42,7 +43,7 @@ class Observation:
 
     candidate: Candidate
     latency_ratio: Interval | None = None
-    peak_rss_bytes: int | None = None
+    resources: Mapping[Resource, float] = field(default_factory=dict)
     onnx_bytes: int | None = None
     val_top1: float | None = None
     failed: bool = False
@@ -53,28 +54,28 @@ class Observation:
 
 @dataclass(frozen=True)
 class Limits:
-    """Budgets in the strategy's own terms; None sets none.
+    """Budgets in the strategy's own terms; None, or a resource that is missing, sets none.
 
     Attributes:
         latency_ratio: latest budget as a ratio to the seed.
-        peak_rss_bytes: of the worker.
+        resources: of what a model may take of each.
         min_val_top1: the lowest accuracy that is acceptable.
         min_improvement: a batch is worth training that is expected to add at least this share to the hypervolume.
     """
 
     latency_ratio: float | None = None
-    peak_rss_bytes: float | None = None
+    resources: Mapping[Resource, float] = field(default_factory=dict)
     min_val_top1: float | None = None
     min_improvement: float = 0.0
 
     def exceeded_by(self, observation: Observation) -> bool:
-        """Return whether a measurement shows more latency or memory than allowed.
+        """Return whether a measurement shows more latency, or more of a resource, than allowed.
 
         Latency counts by its upper bound, as in the ranking; what is not measured exceeds nothing.
         """
-        latency, memory = observation.latency_ratio, observation.peak_rss_bytes
+        latency, amounts = observation.latency_ratio, observation.resources
         too_slow = self.latency_ratio is not None and latency is not None and latency.high > self.latency_ratio
-        return too_slow or (self.peak_rss_bytes is not None and memory is not None and memory > self.peak_rss_bytes)
+        return too_slow or any(amounts.get(own, 0.0) > limit for own, limit in self.resources.items())
 
 
 @dataclass(frozen=True)

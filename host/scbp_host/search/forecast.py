@@ -1,20 +1,21 @@
-"""Latency, memory and size of every structure of the pool, from those that were measured."""
+"""Latency, resources and size of every structure of the pool, from those that were measured."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cache, partial
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
 from scbp_host.domain.measurement import Interval
+from scbp_host.domain.resources import Resource
 from scbp_host.latency.additive import AdditiveModel, size_features
 from scbp_host.latency.base import LeaveOneOut, together
 from scbp_host.latency.models import best_model
-from scbp_host.latency.transfer import Source
+from scbp_host.latency.transfer import Experience
 from scbp_host.measuring.paired import CONFIDENCE
 from scbp_host.search.base import Observation, Problem
 from scbp_host.search.known import KnownPool, known
@@ -35,28 +36,34 @@ class Forecast:
 
     Attributes:
         latency: ratios to the seed.
-        expect_memory: fits the model of memory, which not every search asks for.
+        resource: returns what structures take of one, in its unit; fits its model when asked first, which not every
+            search does.
         onnx_bytes: ``(n_pool,)``.
         model: leave-one-out quality of the latency model.
     """
 
     latency: list[Interval]
-    expect_memory: Callable[[], list[Interval]]
+    resource: Callable[[Resource], list[Interval]]
     onnx_bytes: Array
     model: LeaveOneOut
-
-    @cached_property
-    def memory(self) -> list[Interval]:
-        """Peak of the worker, in bytes."""
-        return self.expect_memory()
 
     def chance_in_time(self, latency_ratio: float) -> Array:
         """Return ``(n_pool,)``, the chances that a latency is within a budget."""
         return _chances(self.latency, latency_ratio)
 
-    def chance_in_memory(self, peak_rss_bytes: float) -> Array:
-        """Return ``(n_pool,)``, the chances that a peak is within a budget."""
-        return _chances(self.memory, peak_rss_bytes)
+    def chance_within(self, budgets: Mapping[Resource, float]) -> Array:
+        """Return ``(n_pool,)``, the chances that a structure takes no more than allowed of any resource."""
+        chances = [_chances(self.resource(own), limit) for own, limit in budgets.items()]
+        return np.asarray(np.multiply.reduce([np.ones(len(self.latency)), *chances]))
+
+    def may_be_within(self, budgets: Mapping[Resource, float]) -> NDArray[np.bool_]:
+        """Return ``(n_pool,)``, whether no interval lies beyond its budget as a whole."""
+        possible = [self.least(own) <= limit for own, limit in budgets.items()]
+        return np.asarray(np.logical_and.reduce([np.ones(len(self.latency), dtype=bool), *possible]))
+
+    def least(self, resource: Resource) -> Array:
+        """Return ``(n_pool,)`` lower ends of what structures take."""
+        return np.asarray([own.low for own in self.resource(resource)])
 
 
 def forecast(pool: KnownPool, problem: Problem) -> Forecast | None:
@@ -81,9 +88,8 @@ def forecast(pool: KnownPool, problem: Problem) -> Forecast | None:
     for row, own in zip(measured, seen, strict=True):
         latency[row] = known(own.latency_ratio)
         onnx_bytes[row] = known(own.onnx_bytes)
-    peaks = {row: float(known(pool.seen[row].peak_rss_bytes)) for row in measured}
-    expect_memory = partial(_memory, widths, peaks, experience.memory)
-    return Forecast(latency, expect_memory, onnx_bytes, model.leave_one_out())
+    told = {row: own.resources for row, own in zip(measured, seen, strict=True)}
+    return Forecast(latency, cache(partial(_taken, widths, told, experience)), onnx_bytes, model.leave_one_out())
 
 
 def _floors(seen: Sequence[Observation]) -> Array:
@@ -113,10 +119,17 @@ def _chances(intervals: list[Interval], limit: float) -> Array:
     return np.asarray(stats.norm.cdf((limit - value) / std))
 
 
-def _memory(widths: Array, exact: Mapping[int, float], sources: Sequence[Source]) -> list[Interval]:
-    """Predict peak memory for every structure; what is measured is known exactly."""
-    model = best_model(widths[list(exact)], np.asarray(list(exact.values()), dtype=np.float64), sources=sources)
-    intervals = model.predict(widths, CONFIDENCE).intervals()
-    for row, value in exact.items():
-        intervals[row] = Interval(value, value, value)
+def _taken(
+    widths: Array, told: Mapping[int, Mapping[Resource, float]], experience: Experience, resource: Resource
+) -> list[Interval]:
+    """Predict what every structure takes of a resource; what is measured counts as it is."""
+    exact = {row: amounts[resource] for row, amounts in told.items() if resource in amounts}
+    if len(exact) < _LEAST_MEASURED:
+        intervals = [Interval(0.0, 0.0, float("inf"))] * len(widths)
+    else:
+        sources = experience.resources.get(resource, ())
+        model = best_model(widths[list(exact)], np.asarray(list(exact.values())), sources=sources)
+        intervals = model.predict(widths, CONFIDENCE).intervals()
+    for row, amount in exact.items():
+        intervals[row] = Interval(amount, amount, amount)
     return intervals

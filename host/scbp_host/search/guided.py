@@ -139,16 +139,21 @@ class GuidedSearch:
 
     def _proposal(self, figures: Forecast, chosen: Sequence[int], improvement: float | None) -> Proposal:
         candidates = self._pool.choose(chosen)
-        in_time = self._window(figures).may_hold(figures)
-        plausible = sum(self._pool.is_untried(row) and bool(in_time[row]) for row in range(len(self._pool)))
+        possible = self._may_be_within(figures)
+        plausible = sum(self._pool.is_untried(row) and bool(possible[row]) for row in range(len(self._pool)))
         dropped = len(self._pool) - plausible
         return Proposal(candidates, plausible, dropped, figures.model, improvement)
 
     def _first(self, figures: Forecast, rows: Sequence[int], count: int) -> list[int]:
-        """Return the best guesses of every latency that may be within the budget."""
-        in_time = self._window(figures).may_hold(figures)
+        """Return the best guesses of every latency among what may be within the budgets."""
+        possible = self._may_be_within(figures)
         latency = np.asarray([own.value for own in figures.latency])
-        return along(latency, self._problem.prior.guess, [row for row in rows if in_time[row]], count)
+        return along(latency, self._problem.prior.guess, [row for row in rows if possible[row]], count)
+
+    def _may_be_within(self, figures: Forecast) -> NDArray[np.bool_]:
+        """Return ``(n_pool,)``, which may be in time and take no more of anything than they may."""
+        in_time = self._window(figures).may_hold(figures)
+        return np.asarray(in_time & figures.may_be_within(self._problem.limits.resources))
 
     def _window(self, figures: Forecast) -> _Window:
         return _Window.of(figures, self._problem.limits.latency_ratio)
@@ -203,8 +208,7 @@ class GuidedSearch:
         return [row for row in self._pool.trained if worth[row] >= 0.5]
 
     def _worth(self, figures: Forecast) -> Array:
-        limit = self._problem.limits.peak_rss_bytes
-        return np.ones(len(self._pool)) if limit is None else figures.chance_in_memory(limit)
+        return figures.chance_within(self._problem.limits.resources)
 
 
 def _hopeful(

@@ -49,7 +49,7 @@ class KnownPool:
         """All that was measured, structure by structure: what forecasts follow from."""
         seen = [(row, self.seen[row]) for row in self.measured]
         return [
-            (row, own.latency_ratio, own.floor_ratio, own.time_shares, own.peak_rss_bytes, own.onnx_bytes)
+            (row, own.latency_ratio, own.floor_ratio, own.time_shares, own.resources, own.onnx_bytes)
             for row, own in seen
         ]
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from scbp_host.domain.candidate import Candidate
+from scbp_host.domain.resources import MEMORY
 from scbp_host.search.base import Observation, Problem, Proposal, Purpose
 from scbp_host.search.design import along, covering, maximin
 from scbp_host.search.forecast import Forecast, forecast
@@ -93,18 +94,18 @@ class OneShotSearch:
         figures = expected.figures
         low = np.asarray([interval.low for interval in figures.latency])
         high = np.asarray([interval.high for interval in figures.latency])
-        memory_low = np.asarray([interval.low for interval in figures.memory])
         failed = [row for row, seen in self._pool.seen.items() if seen.failed]
         high[failed] = np.inf  # what cannot be had beats nobody
-        possible = np.ones(len(self._pool), dtype=bool)
+        possible = figures.may_be_within(self._limits.resources)
         if self._limits.latency_ratio is not None:
             possible &= low <= self._limits.latency_ratio
-        if self._limits.peak_rss_bytes is not None:
-            possible &= memory_low <= self._limits.peak_rss_bytes
+        # Memory is on the front; of the others, less counts only where there is a budget.
+        least = [figures.least(own) for own in {MEMORY, *self._limits.resources}]
         for row in np.flatnonzero(possible).tolist():
             # Beaten: by one no larger, no less accurate by expectation, and faster beyond both intervals.
             beaten = (high < low[row]) & (expected.accuracy >= expected.accuracy[row])
-            beaten &= (figures.onnx_bytes <= figures.onnx_bytes[row]) & (memory_low <= memory_low[row])
+            beaten &= figures.onnx_bytes <= figures.onnx_bytes[row]
+            beaten &= np.logical_and.reduce([own <= own[row] for own in least])
             possible[row] = not beaten.any()
         possible[failed] = False
         rows: list[int] = np.flatnonzero(possible).tolist()
@@ -117,7 +118,9 @@ class OneShotSearch:
 
     def _near_budget(self, rows: Sequence[int], expected: _Expected, count: int) -> list[int]:
         """Take a spread of those that keep most and are probably in time; the others' latencies are of no use."""
-        score = expected.accuracy * expected.figures.chance_in_time(known(self._limits.latency_ratio))
+        figures, limits = expected.figures, self._limits
+        score = expected.accuracy * figures.chance_in_time(known(limits.latency_ratio))
+        score *= figures.chance_within(limits.resources)
         best = sorted(rows, key=lambda row: (-float(score[row]), row))[: SHORTLIST * count]
         # Neighbours would teach the accuracy model one thing twice.
         return [best[own] for own in maximin(self._widths[best], count, [0])] if best else []
@@ -126,6 +129,7 @@ class OneShotSearch:
         """Take those with the largest expected gain in speed: the chance to be accurate enough, times the saving.
 
         With a latency budget fast enough is fast enough, so the gain is in accuracy, times the chance to be in time.
+        Either is worth as much as the chance to take no more of anything than is allowed.
         """
         accuracy, std = expected.accuracy, expected.accuracy_std
         if std is None:
@@ -141,6 +145,7 @@ class OneShotSearch:
             floor = self._limits.min_val_top1
             chance = np.ones(len(ratios)) if floor is None else stats.norm.sf((floor - accuracy) / std)
             score = chance * np.clip(1.0 - ratios, 0.0, None)
+        score = score * expected.figures.chance_within(self._limits.resources)
         return sorted(rows, key=lambda row: (-float(score[row]), row))[:count]
 
 

@@ -8,11 +8,12 @@ from typing import Any
 from scbp_host.domain.alone import Alone
 from scbp_host.domain.measurement import Measurement, Sampling
 from scbp_host.domain.precision import Precision
+from scbp_host.domain.resources import MEMORY
 from scbp_host.report.candidate import CandidateRecord, EnergyRecord, FailureRecord, PhaseRecord
 from scbp_host.stages.known import Known
 from scbp_host.stages.names import MEASURE
 from scbp_host.stages.ranked import Ranking
-from scbp_host.stages.standing import MB, Standing
+from scbp_host.stages.standing import Standing
 
 
 class CandidateRecords:
@@ -65,7 +66,7 @@ class CandidateRecords:
 
 def _measured(measurement: Measurement) -> dict[str, Any]:
     return {
-        "peak_memory_mb": measurement.peak_rss_bytes / MB,
+        "peak_memory_mb": MEMORY.of(measurement),
         "load_ms": measurement.load_ns / 1e6,
         "missed_frames": measurement.missed_periods,
         "verdicts": tuple(own.kind.value for own in measurement.verdicts),

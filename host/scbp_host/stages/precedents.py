@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from scbp_host.domain.candidate import Candidate
+from scbp_host.domain.resources import RESOURCES, Resource, resources_of
 from scbp_host.latency.transfer import Experience, Source
 from scbp_host.search.one_shot import relative_widths
 from scbp_host.stages.known import Known
@@ -25,7 +26,7 @@ class _Precedent:
     """What one run measured."""
 
     latency: Source
-    memory: Source
+    resources: dict[Resource, Source]
 
 
 def precedents(store: Store, before: str, superblocks: int) -> Experience:
@@ -40,7 +41,9 @@ def precedents(store: Store, before: str, superblocks: int) -> Experience:
     for run in store.runs():
         if run.status is RunStatus.FINISHED and run.created_at < before and len(found) < MOST_RUNS:
             found.extend(_taught_by(store, run, superblocks))
-    return Experience(tuple(own.latency for own in found), tuple(own.memory for own in found))
+    by_resource = {kind: tuple(own.resources[kind] for own in found if kind in own.resources) for kind in RESOURCES}
+    told = {kind: sources for kind, sources in by_resource.items() if sources}
+    return Experience(tuple(own.latency for own in found), told)
 
 
 def _taught_by(store: Store, run: RunRecord, superblocks: int) -> Iterator[_Precedent]:
@@ -60,7 +63,16 @@ def _taught_by(store: Store, run: RunRecord, superblocks: int) -> Iterator[_Prec
 def _precedent(
     name: str, standing: Standing, measured: dict[Candidate, Known], groups: list[dict[str, int]]
 ) -> _Precedent:
-    widths = relative_widths(list(measured), groups)
-    ratios = [ratio.value for own in measured.values() if (ratio := standing.ratio(own))]
-    memory = [own.measurement.peak_rss_bytes for own in measured.values() if own.measurement]
-    return _Precedent(Source(name, widths, np.asarray(ratios)), Source(name, widths, np.asarray(memory, np.float64)))
+    ratios = {own: ratio.value for own, known in measured.items() if (ratio := standing.ratio(known))}
+    told = {own: resources_of(known.measurement) for own, known in measured.items()}
+    resources: dict[Resource, Source] = {}
+    for kind in RESOURCES:
+        amounts = {own: every[kind] for own, every in told.items() if kind in every}
+        # Whether a board tells it is up to the board.
+        if len(amounts) >= LEAST_MEASURED:
+            resources[kind] = _source(name, amounts, groups)
+    return _Precedent(_source(name, ratios, groups), resources)
+
+
+def _source(name: str, figures: Mapping[Candidate, float], groups: list[dict[str, int]]) -> Source:
+    return Source(name, relative_widths(list(figures), groups), np.asarray(list(figures.values()), np.float64))

@@ -21,7 +21,7 @@ from scbp_host.stages.context import RunContext
 from scbp_host.stages.foresight import Foresight
 from scbp_host.stages.ledger import Payload
 from scbp_host.stages.names import MEASURE, PROPOSE, TRAIN
-from scbp_host.stages.standing import MB, Standing
+from scbp_host.stages.standing import Standing
 
 Measure = Callable[[Sequence[Candidate], str, str], Mapping[str, Payload | Failure]]
 
@@ -141,7 +141,7 @@ def _limits(config: RunConfig, standing: Standing) -> Limits:
     drop, seed_top1 = config.accuracy_drop_points, standing.seed.val_top1
     return Limits(
         None if config.latency_budget is None else config.latency_budget * 1e6 / standing.seed_p50_ns,
-        None if config.memory_budget is None else config.memory_budget * MB,
+        config.resource_budgets,
         None if drop is None or seed_top1 is None else seed_top1 - drop / 100,
         config.min_improvement,
     )

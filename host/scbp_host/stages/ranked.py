@@ -67,7 +67,7 @@ def decisive(standing: Standing, budgets: Budgets) -> list[str]:
 
 
 def _nothing_trained(standing: Standing, budgets: Budgets) -> str:
-    """Say what was nearest to the budgets of latency and memory, if that is why nothing was trained."""
+    """Say what was nearest to the budgets of latency and resources, if that is why nothing was trained."""
     missed = [misses(point, point.top1, budgets) for own in standing.candidates if (point := standing.untrained(own))]
     if not missed or not all(missed):
         return "no candidate was trained, exported and measured to the end"

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from scbp_host.domain.candidate import Candidate
 from scbp_host.domain.outcome import Failure
+from scbp_host.domain.resources import resources_of
+from scbp_host.errors import CapabilityError
 from scbp_host.events import Progress, StageStarted
 from scbp_host.space.seeds import Module, build_seed, load_weights
 from scbp_host.stages.context import RunContext
+from scbp_host.stages.known import Known
 from scbp_host.stages.ledger import Payload
 from scbp_host.stages.recipes import seed_recipe
 from scbp_host.training.inference import evaluate
@@ -20,6 +23,17 @@ def trained_seed(run: RunContext, candidate: Candidate) -> Module:
     payload = run.ledger.must(SEED, SEED, lambda: _make(run, candidate))
     run.artifacts.checkpoint(candidate.structure_id).unlink(missing_ok=True)
     return run.artifacts.load_module(candidate.structure_id, payload["weights_sha256"])
+
+
+def require_told(run: RunContext, seed: Known) -> None:
+    """Raise CapabilityError where the seed's measurement does not tell what the run has a budget of."""
+    for resource in run.config.resource_budgets:
+        if resource not in resources_of(seed.measurement):
+            name = run.profile.name
+            raise CapabilityError(
+                f"{name}: the board did not tell the seed's {resource.title}, so it can have no budget",
+                f"leave out the {resource.name} budget; what the board tells: scbp-host devices probe {name}",
+            )
 
 
 def _make(run: RunContext, candidate: Candidate) -> Payload | Failure:

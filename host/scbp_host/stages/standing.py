@@ -10,6 +10,7 @@ import numpy as np
 from scbp_host.domain.candidate import Candidate
 from scbp_host.domain.measurement import Interval
 from scbp_host.domain.precision import Precision
+from scbp_host.domain.resources import resources_of
 from scbp_host.measuring.agreement import pooled_ratio
 from scbp_host.measuring.paired import floor_ratio, quantile_ns
 from scbp_host.ranking.chances import binomial_std
@@ -19,8 +20,6 @@ from scbp_host.stages.known import Known
 from scbp_host.stages.ledger import Payload
 from scbp_host.stages.names import AGAIN, HALVING, MEASURE, PROPOSE, RUNG, VERIFY, structure_id_of
 from scbp_host.store import Outcome
-
-MB = 1e6
 
 _REPEATED = {again: stage for stage, again in AGAIN.items()}
 
@@ -94,7 +93,7 @@ class Standing:
             known.candidate,
             # How uncertain the seed's latency is moves all candidates alike: between them it says nothing.
             measurement.ratio.scaled(1.0 / self.seed_ratio.value),
-            measurement.peak_rss_bytes,
+            resources_of(measurement),
             known.figure("onnx_bytes"),
             known.val_top1,
             known.failure is not None,
@@ -127,7 +126,7 @@ class Standing:
         measurement, latency, size = known.measurement, self.latency_ms(known), known.figure("onnx_bytes")
         if measurement is None or latency is None or size is None:
             return None
-        return Objectives(top1, latency, measurement.peak_rss_bytes / MB, size, top1_std)
+        return Objectives(top1, latency, resources_of(measurement), size, top1_std)
 
 
 class _Everyone:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 import scbp_host
 from scbp_host.config import RunConfig
 from scbp_host.domain.candidate import Candidate
+from scbp_host.domain.resources import resources_of
 from scbp_host.errors import StoreError
 from scbp_host.measuring.stability import uncertain
 from scbp_host.ranking.budgets import Budgets
@@ -41,7 +42,7 @@ SELF_TEST_TOLERANCE = 0.03
 
 def budgets_of(config: RunConfig) -> Budgets:
     """Return the run's budgets."""
-    return Budgets(config.latency_budget, config.memory_budget, config.accuracy_drop_points)
+    return Budgets(config.latency_budget, config.resource_budgets, config.accuracy_drop_points)
 
 
 def summarise(store: Store, run_id: str, budgets: Budgets | None = None) -> Summary:
@@ -53,7 +54,8 @@ def summarise(store: Store, run_id: str, budgets: Budgets | None = None) -> Summ
         budgets: None takes those the run was started with.
 
     Raises:
-        StoreError: there is no such run, or it was stopped before there was anything to rank.
+        StoreError: there is no such run, it was stopped before there was anything to rank, or its device did not tell
+            what a budget limits.
     """
     run = store.run(run_id)
     config = RunConfig.model_validate(run.config["config"])
@@ -63,6 +65,8 @@ def summarise(store: Store, run_id: str, budgets: Budgets | None = None) -> Summ
     if device is None or data is None or space is None:
         raise StoreError(f"run {run_id!r} was stopped before it measured anything", "continue it with --resume")
     standing = Standing.of(outcomes)
+    if budgets is not None:
+        _check_told(run_id, standing, budgets)
     chosen = budgets or budgets_of(config)
     ranking = rank(standing, chosen)
     record = CandidateRecords(standing, ranking, config.first_precision)
@@ -92,8 +96,8 @@ def summarise(store: Store, run_id: str, budgets: Budgets | None = None) -> Summ
         candidates=candidates,
         budgets=BudgetRecord(
             latency_ms=chosen.latency_ms,
-            memory_mb=chosen.memory_mb,
             max_accuracy_drop=None if chosen.accuracy_drop_points is None else chosen.accuracy_drop_points / 100,
+            **{own.key: limit for own, limit in chosen.resources.items()},
         ),
         latency_model=_latency_model(outcomes),
         rounds=round_records(outcomes),
@@ -104,6 +108,14 @@ def summarise(store: Store, run_id: str, budgets: Budgets | None = None) -> Summ
         stage_seconds=_stage_seconds(outcomes),
         warnings=_warnings(standing, [*device["warnings"], *data.get("warnings", ())], binning, itself),
     )
+
+
+def _check_told(run_id: str, standing: Standing, budgets: Budgets) -> None:
+    told = {resource for known in (standing.seed, *standing.rows) for resource in resources_of(known.measurement)}
+    for resource in budgets.resources:
+        if resource not in told:
+            message = f"run {run_id!r}: its device did not tell the {resource.title}"
+            raise StoreError(message, f"rank without --{resource.name}-budget")
 
 
 def _superblock(data: Payload) -> SuperblockRecord:

@@ -3,6 +3,7 @@ import json
 import pytest
 
 from scbp_host.config import RunConfig, config_of_flags, load_config
+from scbp_host.domain.resources import ENERGY, MEMORY
 from scbp_host.errors import ConfigError, UsageError
 
 
@@ -37,6 +38,8 @@ WRONG = [
     ("latency_budget = '15MB'", "latency_budget", "(us, ms, s)"),
     ("memory_budget = '300'", "memory_budget", "with its unit (kB, KB, MB, GB)"),
     ("memory_budget = '-3MB'", "memory_budget", "positive"),
+    ("energy_budget = '50'", "energy_budget", "with its unit (uJ, mJ, J)"),
+    ("energy_budget = '50mW'", "energy_budget", "e.g. '15mJ'"),
     ("max_accuracy_drop = -1", "max_accuracy_drop", "greater than or equal to 0"),
     ("precision = []", "precision", "at least 1"),
     ("precision = ['fp8']", "precision", "expected to be 'fp32', 'fp16', 'int8' or 'uint8', got 'fp8'"),
@@ -131,12 +134,24 @@ def test_a_memory_is_read_in_its_unit(text, megabytes):
     assert config_of_flags({"memory_budget": text}).memory_budget == pytest.approx(megabytes)
 
 
+@pytest.mark.parametrize(("text", "millijoules"), [("50mJ", 50.0), ("0.2J", 200.0), ("500uJ", 0.5)])
+def test_an_energy_is_read_in_its_unit(text, millijoules):
+    assert config_of_flags({"energy_budget": text}).energy_budget == pytest.approx(millijoules)
+
+
+def test_budgets_of_resources_are_those_that_were_set():
+    assert config_of_flags({}).resource_budgets == {}
+    both = config_of_flags({"memory_budget": "300MB", "energy_budget": "50mJ"})
+    assert both.resource_budgets == {MEMORY: 300.0, ENERGY: 50.0}
+
+
 @pytest.mark.parametrize(
     ("flags", "points"),
     [
         ({}, 1.0),
         ({"latency_budget": "5ms"}, None),
         ({"memory_budget": "5MB"}, None),
+        ({"energy_budget": "5mJ"}, None),
         ({"latency_budget": "5ms", "max_accuracy_drop": 0.5}, 0.5),
         ({"max_accuracy_drop": 0.0}, 0.0),
     ],
@@ -154,7 +169,8 @@ def test_ratios_may_be_a_set_as_text_whose_line_breaks_do_not_matter(write):
 
 
 def test_the_identity_leaves_the_output_folder_out_and_is_read_again(tmp_path):
-    flags = {"latency_budget": "0.3ms", "memory_budget": "123.4MB", "ratios": (1.0, 0.3), "weights": tmp_path / "w"}
+    flags = {"latency_budget": "0.3ms", "memory_budget": "123.4MB", "energy_budget": "1.7uJ", "ratios": (1.0, 0.3)}
+    flags["weights"] = tmp_path / "w"
     config = config_of_flags({**flags, "out": tmp_path / "a"})
     elsewhere = config_of_flags({**flags, "out": tmp_path / "b"})
     assert config.identity() == elsewhere.identity()

@@ -13,7 +13,8 @@ from scbp_agent import wire
 from scbp_host.device.client import DeviceClient, open_device
 from scbp_host.domain.alone import Alone, DeviceTimes
 from scbp_host.domain.measurement import Measurement
-from scbp_host.measuring.alone import to_alone
+from scbp_host.errors import CapabilityError
+from scbp_host.measuring.alone import require_energy, to_alone
 from scbp_host.measuring.session import MeasureSettings, MeasuringSession
 from scbp_host.profiles import load_profile
 
@@ -80,12 +81,26 @@ def test_energy_comes_where_the_board_tells_its_power(
 ) -> None:
     monkeypatch.setenv("SCBP_BOARD_ROOT", make_board("jetson-orin-nano"))
     with open_device(load_profile("local"), tmp_path / "agent") as client:
+        require_energy(client)
         measurement = measure(client, make_onnx(8), replace(QUICK, solo_loop_s=1.0))
     assert measurement.alone is not None
     energy = measurement.alone.energy
     assert energy is not None
     assert (energy.mean_w, energy.rails) == (12.5, ("VDD_IN",))
     assert energy.joules == pytest.approx(12.5 * 1.0 / len(measurement.alone.runs_ns), rel=0.2)
+
+
+@pytest.mark.parametrize("board", ["pc", "raspberry-pi-5"])
+def test_a_board_that_does_not_tell_the_power_of_all_of_it_can_have_no_energy_budget(
+    tmp_path: Path, make_board: Callable[..., str], monkeypatch: pytest.MonkeyPatch, board: str
+) -> None:
+    monkeypatch.setenv("SCBP_BOARD_ROOT", make_board(board))
+    with (
+        open_device(load_profile("local"), tmp_path / "agent") as client,
+        pytest.raises(CapabilityError, match="local: no sensor tells the power of the whole board") as caught,
+    ):
+        require_energy(client)
+    assert "scbp-host devices probe local" in caught.value.hint
 
 
 def test_a_workers_memory_limit_comes_from_the_profile(tmp_path: Path, make_onnx: MakeOnnx) -> None:

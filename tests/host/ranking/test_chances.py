@@ -1,14 +1,21 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
+from scbp_host.config import RunConfig
 from scbp_host.domain.measurement import Interval
+from scbp_host.domain.resources import ENERGY, MEMORY, RESOURCES
 from scbp_host.ranking.budgets import Budgets
 from scbp_host.ranking.chances import Chances, binomial_std, chances, tied
 from scbp_host.ranking.pareto import Objectives
+from scbp_host.report.candidate import ChancesRecord
+from scbp_host.report.summary import BudgetRecord
 
 
-def point(top1, latency_ms, *, off=0.0, std=0.0, memory_mb=50.0, onnx_bytes=1000):
-    return Objectives(top1, Interval(latency_ms, latency_ms - off, latency_ms + off), memory_mb, onnx_bytes, std)
+def point(top1, latency_ms, *, off=0.0, std=0.0, energy_mj=30.0):
+    amounts = {MEMORY: 50.0} if energy_mj is None else {MEMORY: 50.0, ENERGY: energy_mj}
+    return Objectives(top1, Interval(latency_ms, latency_ms - off, latency_ms + off), amounts, 1000, std)
 
 
 SEED = point(0.99, 10.0)
@@ -16,16 +23,34 @@ SEED = point(0.99, 10.0)
 
 def test_without_uncertainty_chances_are_certainties():
     on, off = point(0.95, 4.0), point(0.94, 5.0)
-    budgets = Budgets(latency_ms=4.5, memory_mb=60.0, accuracy_drop_points=4.0)
+    budgets = Budgets(latency_ms=4.5, resources={MEMORY: 60.0}, accuracy_drop_points=4.0)
     assert chances(SEED, [on, off], budgets) == [
-        Chances(1.0, 0.0, 1.0, 1.0),
-        Chances(1.0, 1.0, 1.0, 1.0),
-        Chances(0.0, 0.0, 1.0, 0.0),
+        Chances(1.0, 0.0, 1.0, None, 1.0),
+        Chances(1.0, 1.0, 1.0, None, 1.0),
+        Chances(0.0, 0.0, 1.0, None, 0.0),
     ]
 
 
+def test_an_energy_that_is_not_told_is_not_within_its_budget():
+    contenders = [point(0.9, 5.0, energy_mj=own) for own in (29.0, 31.0, None)]
+    found = chances(SEED, contenders, Budgets(resources={ENERGY: 30.0}))
+    assert [own.energy for own in found] == [1.0, 1.0, 0.0, 0.0]
+
+
+def test_less_energy_alone_keeps_nobody_on_the_front():
+    frugal, faster = point(0.9, 5.0, energy_mj=10.0), point(0.9, 4.0, energy_mj=20.0)
+    assert [own.on_front for own in chances(SEED, [frugal, faster], Budgets())] == [1.0, 0.0, 1.0]
+
+
+def test_every_resource_has_a_chance_and_a_budget_of_its_name():
+    assert {own.name for own in RESOURCES} <= {own.name for own in dataclasses.fields(Chances)}
+    assert {f"{own.name}_budget" for own in RESOURCES} <= set(RunConfig.model_fields)
+    assert {own.key for own in RESOURCES} <= set(BudgetRecord.model_fields)
+    assert {own.name for own in dataclasses.fields(Chances)} == set(ChancesRecord.model_fields)
+
+
 def test_where_there_is_no_budget_there_is_no_chance_to_meet_it():
-    assert chances(SEED, [], Budgets()) == [Chances(1.0, None, None, None)]
+    assert chances(SEED, [], Budgets()) == [Chances(1.0, None, None, None, None)]
 
 
 @pytest.mark.parametrize(("limit", "chance"), [(5.0, 0.5), (6.0, 0.975), (4.0, 0.025)])
@@ -35,7 +60,7 @@ def test_an_interval_of_95_percent_is_taken_as_one(limit, chance):
 
 
 def test_a_lopsided_interval_is_drawn_lopsided():
-    own = Objectives(0.9, Interval(5.0, 4.9, 8.0), 50.0, 1000)
+    own = Objectives(0.9, Interval(5.0, 4.9, 8.0), {MEMORY: 50.0}, 1000)
     (_, far) = chances(SEED, [own], Budgets(latency_ms=7.0))
     (_, near) = chances(SEED, [own], Budgets(latency_ms=4.8))
     assert 0.02 < 1 - far.latency < 0.5

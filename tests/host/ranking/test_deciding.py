@@ -1,13 +1,14 @@
 import pytest
 
 from scbp_host.domain.measurement import Interval
+from scbp_host.domain.resources import MEMORY
 from scbp_host.ranking.budgets import Budgets
 from scbp_host.ranking.deciding import OPEN, turns_on
 from scbp_host.ranking.pareto import Objectives
 
 
 def point(top1, latency_ms, *, off=0.0, std=0.0, onnx_bytes=1000):
-    return Objectives(top1, Interval(latency_ms, latency_ms - off, latency_ms + off), 50.0, onnx_bytes, std)
+    return Objectives(top1, Interval(latency_ms, latency_ms - off, latency_ms + off), {MEMORY: 50.0}, onnx_bytes, std)
 
 
 SEED = point(0.99, 10.0)
@@ -37,7 +38,7 @@ def test_a_latency_across_the_budget_decides_and_one_within_does_not():
 def test_who_is_fastest_is_worth_knowing_though_both_are_on_the_front():
     """Of one accuracy to the eye, each with something that the other has not: only who is best is open."""
     contenders = [point(0.95, 4.0, off=0.3, onnx_bytes=900), point(0.95, 4.1, off=0.3, onnx_bytes=800)]
-    contenders[1] = Objectives(0.951, contenders[1].latency_ms, 50.0, 1100)
+    contenders[1] = Objectives(0.951, contenders[1].latency_ms, {MEMORY: 50.0}, 1100)
     budgets = Budgets(accuracy_drop_points=5.0)
     assert min(turns_on(SEED, contenders, budgets)) > 0.1
     too_inaccurate = Budgets(accuracy_drop_points=1.0)

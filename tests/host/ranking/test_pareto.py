@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scbp_host.domain.measurement import Interval
+from scbp_host.domain.resources import MEMORY
 from scbp_host.ranking.pareto import Objectives, dominates, pareto_front
 
 # Few distinct figures, so that ties and near ties come up all the time.
@@ -20,7 +21,7 @@ objectives = st.builds(
     Objectives,
     top1=figures.map(lambda count: count / 10),
     latency_ms=intervals(),
-    memory_mb=figures.map(float),
+    resources=figures.map(lambda peak: {MEMORY: float(peak)}),
     onnx_bytes=figures,
 )
 crowds = st.lists(objectives, min_size=1, max_size=12)

@@ -75,7 +75,7 @@ def structure(number, ratios):
         test_top1=0.9796 if ratios == BEST else None,
         on_front=ratios in ON_FRONT,
         meets_budgets=None if val_top1 is None else ratio * SEED_P50_MS <= 1.2 and val_top1 >= 0.9889 - 0.01,
-        chances=None if val_top1 is None else ChancesRecord(on_front=0.9, latency=0.8, accuracy=0.7),
+        chances=None if val_top1 is None else ChancesRecord(on_front=0.9, latency=0.8, energy=1.0, accuracy=0.7),
         warnings=("p99 is 31 % above p50: another process was busy; stop it and measure again",) if number == 9 else (),
     )
 
@@ -191,7 +191,7 @@ def sample():
         best=next(record for record in structures if record.ratios == BEST),
         best_reason="the fastest of 2 candidates within 1.2 ms and 1.0 point of the seed's accuracy on validation data",
         candidates=(*structures, failed_record()),
-        budgets=BudgetRecord(latency_ms=1.2, max_accuracy_drop=0.01),
+        budgets=BudgetRecord(latency_ms=1.2, energy_mj=40.0, max_accuracy_drop=0.01),
         latency_model=LatencyModelRecord(
             measured=35, within_10_percent=0.943, largest_error=0.117, interval_coverage=0.97, reference_weight=0.25
         ),

@@ -34,7 +34,7 @@ def test_the_verdict_claims_no_more_than_was_measured(summary, changes, said):
 
 def test_it_says_how_sure_the_best_is(summary):
     assert certainty(summary).startswith(
-        "on the front with 90%, within the latency budget with 80%, within the accuracy"
+        "on the front with 90%, within the latency budget with 80%, within the energy budget with 100%, within the acc"
     )
     assert "tied" not in certainty(summary)
     twin = summary.candidates[-1].model_copy(update={"tied_with_best": True})

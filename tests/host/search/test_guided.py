@@ -5,6 +5,7 @@ import pytest
 from search_tables import Table, synthetic
 
 from scbp_host.domain.measurement import Interval
+from scbp_host.domain.resources import ENERGY, RESOURCES
 from scbp_host.search.base import Limits, Observation, Purpose
 from scbp_host.search.guided import MIN_TRAININGS, GuidedSearch
 from scbp_host.search.hypervolume import hypervolume
@@ -113,20 +114,41 @@ def test_under_a_budget_it_finds_what_is_in_time_and_accurate_enough():
     assert not late.any()
 
 
-def test_what_hardly_fits_into_memory_is_not_trained():
-    peaks = 2e7 + 8 * TABLE.params
-    limit = float(np.median(peaks))
-    trained = search_on(begun(limits=Limits(peak_rss_bytes=limit)), 9, batch=3)
-    assert np.mean(peaks[trained[MIN_TRAININGS:]] <= 1.02 * limit) > 0.8
+@pytest.mark.parametrize("resource", RESOURCES, ids=lambda own: own.name)
+def test_what_hardly_keeps_to_the_budget_of_a_resource_is_not_trained(resource):
+    amounts = TABLE.resources[resource]
+    limit = float(np.median(amounts))
+    trained = search_on(begun(limits=Limits(resources={resource: limit})), 9, batch=3)
+    assert len(trained) == 9
+    assert np.mean(amounts[trained[MIN_TRAININGS:]] <= 1.02 * limit) > 0.8
 
 
-def test_what_does_not_fit_into_memory_takes_nobodys_place():
+@pytest.mark.parametrize("resource", RESOURCES, ids=lambda own: own.name)
+def test_what_surely_takes_too_much_is_not_even_a_first_guess(resource):
+    amounts = TABLE.resources[resource]
+    limit = float(np.quantile(amounts, 0.3))
+    proposal = begun(limits=Limits(resources={resource: limit}), measured=TABLE.pool).propose(Purpose.TRAIN, 20)
+    assert len(proposal.candidates) > 5
+    assert max(amounts[rows_of(proposal)]) <= limit
+    assert proposal.plausible <= 0.3 * len(TABLE.pool) + 1
+
+
+def test_an_energy_that_the_board_does_not_tell_forbids_nothing():
+    """Whether it can have a budget at all is asked before there is a search."""
+    own = begun(limits=Limits(resources={ENERGY: 1e-3}), measured=[])
+    silent = [dataclasses.replace(TABLE.measured(each), resources={}) for each in TABLE.pool[::4]]
+    own.observe(silent)
+    assert len(own.propose(Purpose.TRAIN, 3).candidates) == 3
+
+
+@pytest.mark.parametrize("resource", RESOURCES, ids=lambda own: own.name)
+def test_what_does_not_keep_to_the_budget_of_a_resource_takes_nobodys_place(resource):
     """Trained are the most accurate alone, which turned out too large: whatever fits is the first of its kind."""
-    memory = np.asarray([TABLE.measured(each).peak_rss_bytes for each in TABLE.pool])
-    limit, large = np.median(memory), np.argsort(memory)[-12:].tolist()
-    fits = begun(trained=large, limits=Limits(peak_rss_bytes=limit)).propose(Purpose.TRAIN, 1)
-    assert memory[rows_of(fits)] <= limit
-    assert fits.improvement > 1.0 > begun(trained=large).propose(Purpose.TRAIN, 1).improvement
+    amounts = TABLE.resources[resource]
+    limit, large = float(np.median(amounts)), np.argsort(amounts)[-12:].tolist()
+    fits = begun(trained=large, limits=Limits(resources={resource: limit})).propose(Purpose.TRAIN, 1)
+    assert amounts[rows_of(fits)] <= 1.05 * limit
+    assert fits.improvement > 10.0 * begun(trained=large).propose(Purpose.TRAIN, 1).improvement
 
 
 def test_not_being_sure_of_a_latency_is_worth_a_look():

@@ -5,6 +5,7 @@ import pytest
 
 from scbp_host.domain.candidate import Candidate, SeedSpec
 from scbp_host.domain.measurement import Interval
+from scbp_host.domain.resources import ENERGY, MEMORY
 from scbp_host.search.accuracy import prior_of_importance
 from scbp_host.search.base import Limits, Observation, Problem, Purpose
 from scbp_host.search.one_shot import MIN_TRAININGS, SHORTLIST, OneShotSearch, importance_kept, relative_widths
@@ -37,14 +38,19 @@ def size(candidate):
 def observed(candidate, ratio=None, **known):
     value = latency(candidate) if ratio is None else ratio
     interval = Interval(value, 0.995 * value, 1.005 * value)
-    return seen(candidate, interval, 20_000_000 + 100 * size(candidate), size(candidate), **known)
+    return seen(candidate, interval, peak_mb(candidate), size(candidate), **known)
 
 
-def seen(candidate, interval, peak_rss_bytes, onnx_bytes, **known):
+def peak_mb(candidate):
+    return 20 + 1e-4 * size(candidate)
+
+
+def seen(candidate, interval, peak_mb, onnx_bytes, energy_mj=None, **known):
+    amounts = {MEMORY: peak_mb} if energy_mj is None else {MEMORY: peak_mb, ENERGY: energy_mj}
     return Observation(
         candidate,
         interval,
-        peak_rss_bytes,
+        amounts,
         onnx_bytes,
         **known,
     )
@@ -99,29 +105,56 @@ def test_what_cannot_be_fast_enough_is_dropped_measured_or_not():
 def test_an_interval_that_reaches_below_the_limit_is_no_reason_to_drop():
     own = search(Limits(latency_ratio=0.5))
     noisy = Interval(0.6, 0.45, 0.75)
-    own.observe([seen(candidate, noisy, 30_000_000, size(candidate)) for candidate in POOL])
+    own.observe([seen(candidate, noisy, 30.0, size(candidate)) for candidate in POOL])
     assert own.propose(Purpose.TRAIN, 1).plausible == len(POOL)
     slow = Interval(0.6, 0.51, 0.75)
-    own.observe([seen(candidate, slow, 30_000_000, size(candidate)) for candidate in POOL])
+    own.observe([seen(candidate, slow, 30.0, size(candidate)) for candidate in POOL])
     assert own.propose(Purpose.TRAIN, 1).plausible == 0
 
 
 def test_what_needs_too_much_memory_is_dropped():
-    own = search(Limits(peak_rss_bytes=21_000_000))
+    own = search(Limits(resources={MEMORY: 21.0}))
     own.observe([observed(candidate) for candidate in POOL])
     proposal = own.propose(Purpose.TRAIN, len(POOL))
     assert proposal.candidates
-    assert all(20_000_000 + 100 * size(candidate) <= 21_000_000 for candidate in proposal.candidates)
+    assert all(peak_mb(candidate) <= 21 for candidate in proposal.candidates)
+
+
+def test_what_takes_too_much_energy_is_dropped_measured_or_not():
+    """Twice as much for each ms, and 3 % of noise: of what is not measured, the prediction decides."""
+    random = np.random.default_rng(0)
+    energy = {own.structure_id: 2.0 * latency(own) * np.exp(random.normal(0.0, 0.03)) for own in POOL}
+    own = search(Limits(resources={ENERGY: 0.8}))
+    measured = own.propose(Purpose.MEASURE, 24).candidates
+    own.observe([observed(each, energy_mj=energy[each.structure_id]) for each in measured])
+    proposal = own.propose(Purpose.TRAIN, len(POOL))
+    taken = [energy[each.structure_id] for each in proposal.candidates]
+    assert len(taken) > 5
+    assert max(taken) <= 0.8 * 1.15
+    assert {each.structure_id for each in measured if energy[each.structure_id] > 0.8}.isdisjoint(
+        each.structure_id for each in proposal.candidates
+    )
+
+
+def test_who_is_beaten_in_all_but_energy_is_dropped_only_where_that_has_no_budget():
+    plausible = []
+    for limits in (NO_LIMITS, Limits(resources={ENERGY: 9.0})):
+        own = search(limits)
+        own.observe([seen(each, Interval(0.9, 0.89, 0.91), 30.0, 5000, energy_mj=5.0) for each in POOL])
+        own.observe([seen(POOL[0], Interval(0.2, 0.19, 0.21), 30.0, 5000, energy_mj=6.0)])
+        plausible.append(own.propose(Purpose.TRAIN, 1).plausible)
+    assert plausible[0] < len(POOL)
+    assert plausible[1] == len(POOL)
 
 
 def test_the_beaten_are_dropped():
     """On a staircase a narrower structure may be slower than one that also keeps more of what matters."""
     beaten, better = POOL[-1], POOL[-2]  # 0.25/0.25/0.25 and 0.25/0.25/0.5
     own = search()
-    same_size = [seen(cand, Interval(0.9, 0.89, 0.91), 30_000_000, 5000) for cand in POOL]
+    same_size = [seen(cand, Interval(0.9, 0.89, 0.91), 30.0, 5000) for cand in POOL]
     own.observe(same_size)
     assert own.propose(Purpose.TRAIN, 1).plausible == len(POOL)
-    own.observe([seen(better, Interval(0.2, 0.19, 0.21), 30_000_000, 5000)])
+    own.observe([seen(better, Interval(0.2, 0.19, 0.21), 30.0, 5000)])
     kept = {candidate.structure_id for candidate in own.propose(Purpose.TRAIN, len(POOL)).candidates}
     assert better.structure_id in kept
     assert beaten.structure_id not in kept

@@ -6,6 +6,7 @@ import pytest
 from search_tables import Table, synthetic
 
 from scbp_host.config import SearchStrategy
+from scbp_host.domain.resources import ENERGY, MEMORY
 from scbp_host.search.base import Limits, Observation, Purpose
 from scbp_host.search.strategies import STRATEGIES, make_strategy
 
@@ -68,13 +69,14 @@ def test_what_failed_or_was_stopped_is_not_proposed_again(name):
 
 @every_strategy
 def test_what_is_measured_to_be_out_of_the_budgets_is_not_proposed(name):
-    slow, heavy = 0.5, 2.05e7
-    limits = Limits(latency_ratio=slow, peak_rss_bytes=heavy)
+    slow, most = 0.5, {MEMORY: 20.5, ENERGY: 4.5}
+    limits = Limits(latency_ratio=slow, resources=most)
     own, _ = searched(name, rounds=0, limits=limits)
     own.observe([TABLE.measured(each) for each in TABLE.pool])
     proposed = [TABLE.measured(each) for each in own.propose(Purpose.TRAIN, len(TABLE.pool)).candidates]
     assert proposed
-    assert all(each.latency_ratio.high <= slow and each.peak_rss_bytes <= heavy for each in proposed)
+    assert all(each.latency_ratio.high <= slow for each in proposed)
+    assert all(each.resources[own] <= limit for each in proposed for own, limit in most.items())
 
 
 @pytest.mark.parametrize("name", ["random", "nsga2", "tpe"])
@@ -102,7 +104,11 @@ def test_a_sampler_learns_from_what_it_is_told(name):
         own.observe(
             [
                 Observation(
-                    each, TABLE.measured(each).latency_ratio.scaled(best(each)), 1, 1, val_top1=1 - best(each) / 2
+                    each,
+                    TABLE.measured(each).latency_ratio.scaled(best(each)),
+                    {MEMORY: 1.0},
+                    1,
+                    val_top1=1 - best(each) / 2,
                 )
                 for each in told
             ]

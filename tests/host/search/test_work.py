@@ -6,6 +6,7 @@ import numpy as np
 
 from scbp_host.domain.candidate import Candidate, SeedSpec
 from scbp_host.domain.measurement import Interval
+from scbp_host.domain.resources import MEMORY
 from scbp_host.search.accuracy import prior_of_importance
 from scbp_host.search.base import Limits, Observation, Problem, Purpose
 from scbp_host.search.one_shot import OneShotSearch
@@ -27,7 +28,7 @@ def work(widths):
 def observed(candidate):
     value = 0.1 + 0.9 * WORK[candidate.ratios]
     interval = Interval(value, 0.99 * value, 1.01 * value)
-    return Observation(candidate, interval, 30_000_000, 4000)
+    return Observation(candidate, interval, {MEMORY: 30.0}, 4000)
 
 
 def judged(given):

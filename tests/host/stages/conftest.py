@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from scbp_host.config import RunConfig
+from scbp_host.domain.alone import Alone, Energy, Phase
 from scbp_host.domain.candidate import Candidate, SeedSpec
 from scbp_host.domain.measurement import Interval, Measurement
 from scbp_host.domain.outcome import Failure
@@ -36,10 +37,19 @@ def candidate(*ratios: float) -> Candidate:
     return Candidate(SPEC, ratios, tuple(widths))
 
 
+def alone(energy_mj: float) -> Alone:
+    """Return what a model shows alone on a board that tells its power."""
+    phase = Phase(3_000_000, 50_000_000, True, None, None, None, None)
+    energy = Energy(energy_mj / 1e3, 5.0, "INA3221, hwmon", ("VDD_IN",), 20)
+    return Alone(None, None, phase, phase, phase, (), (1_000_000,), None, energy, None, ())
+
+
 def measurement(ratio: float = 1.0, reference_ns: tuple[int, ...] = (1_000_000,), peak_mb: float = 50.0, **figures):
     """Return a measurement in JSON form, its interval 1 % to either side, or ``off`` (a fraction)."""
     off = figures.pop("off", 0.01)
     own = tuple(round(ratio * sample) for sample in figures.pop("own_ns", reference_ns))
+    if (energy_mj := figures.pop("energy_mj", None)) is not None:
+        figures["alone"] = alone(energy_mj)
     return Measurement(
         Interval(ratio, (1 - off) * ratio, (1 + off) * ratio),
         (own,),

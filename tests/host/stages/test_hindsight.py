@@ -82,6 +82,26 @@ def test_a_set_as_text_is_thinned_out_by_them(config):
     assert (size.value, size.exact) == (len(expected), True)
 
 
+@pytest.mark.usefixtures("finished")
+def test_a_filter_on_energy_needs_a_run_whose_board_told_it(config, run, candidate):
+    with pytest.raises(UsageError, match=r"a filter on energy_mj needs what .* on 'local' that tells it"):
+        figures(config)["energy_mj"]((1.0, 0.5))
+    older = type(run)(run.store, "told")
+    older.begin().train(candidate(1.0, 1.0), 1.0, 0.9, energy_mj=20.0)
+    older.propose(1, "measure", *(candidate(*own) for own in MEASURED))
+    for own in MEASURED:
+        older.measure(candidate(*own), latency_ratio(*own), energy_mj=20 * latency_ratio(*own))
+    older.store.finish_run("told", RunStatus.FINISHED)
+    learned = figures(config)
+    assert learned["energy_mj"]((0.75, 0.5)) == pytest.approx(20 * latency_ratio(0.75, 0.5))
+    assert learned["energy_mj"]((0.5, 0.25)) == pytest.approx(20 * latency_ratio(0.5, 0.25), rel=0.1)
+    text = "where(product(1, 0.5), max_energy_mj=8)"
+    space = make_space(SPEC, BLOCKS, text, 8, learned)
+    assert list(space.ratio_set) == [
+        own for own in itertools.product((1.0, 0.5), repeat=2) if 20 * latency_ratio(*own) <= 8
+    ]
+
+
 def test_a_run_learns_from_those_before_it_only(config, finished):
     assert figures(config, before="2999")["latency_ms"]((1.0, 0.5)) > 0
     with pytest.raises(UsageError, match="no finished run"):
@@ -94,7 +114,7 @@ def test_no_such_run_is_an_error_before_anything_is_done(config, finished, other
         other = {"out": tmp_path / other["out"]}
     text = "where(product(1, 0.5), max_latency_ms=0.5)"
     asked = config.model_copy(update=other)
-    with pytest.raises(UsageError, match="latency_ms or memory_mb needs what an earlier run has measured") as caught:
+    with pytest.raises(UsageError, match="latency_ms needs what an earlier run has measured") as caught:
         make_space(SPEC, BLOCKS, text, 8, figures(asked))
     assert str(asked.out / STORE_FILE) in caught.value.message
     assert "--latency-budget" in caught.value.hint

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from scbp_host.domain.measurement import Interval
+from scbp_host.domain.resources import ENERGY, MEMORY
 from scbp_host.latency.transfer import Experience
 from scbp_host.search.accuracy import prior_of_importance
 from scbp_host.search.base import Limits, Observation, Problem, Purpose
@@ -31,13 +32,14 @@ def pool(candidate):
 def finished(store, run, pool, candidate):
     """Append a run on a board that is four times as slow; returns how to append more."""
 
-    def append(name, candidates=pool, status=RunStatus.FINISHED, **config):
+    def append(name, candidates=pool, status=RunStatus.FINISHED, energy_mj=None, **config):
         own = type(run)(store, name)
         own.begin(with_groups=True, **config).measure(candidate(1.0, 1.0), 1.0, reference_ns=(4_000_000,))
         own.propose(1, "measure", *candidates)
         for one in candidates:
             ratio = latency(*one.ratios) / latency(1.0, 1.0)
-            own.measure(one, ratio, reference_ns=(4_000_000,), peak_mb=30 + 20 * one.ratios[0])
+            told = {"energy_mj": energy_mj(ratio)} if energy_mj else {}
+            own.measure(one, ratio, reference_ns=(4_000_000,), peak_mb=30 + 20 * one.ratios[0], **told)
         store.finish_run(name, status)
 
     return append
@@ -45,14 +47,30 @@ def finished(store, run, pool, candidate):
 
 def test_a_finished_run_teaches_latency_and_memory_over_relative_widths(store, finished, pool):
     finished("r1", device="jetson-nano")
-    (found,), (memory,) = (precedents(store, EVERYWHERE, 2).latency, precedents(store, EVERYWHERE, 2).memory)
+    taught = precedents(store, EVERYWHERE, 2)
+    (found,), (memory,) = taught.latency, taught.resources[MEMORY]
     assert "jetson-nano" in found.name
     assert "resnet18" in found.name
     known = dict(zip(map(tuple, found.widths.tolist()), found.values.tolist(), strict=True))
     assert len(known) == len(pool) + 1
     assert known[(0.5, 0.25)] == pytest.approx(latency(0.5, 0.25) / latency(1.0, 1.0))
     assert known[(1.0, 1.0)] == 1.0
-    assert dict(zip(map(tuple, memory.widths.tolist()), memory.values.tolist(), strict=True))[(0.5, 1.0)] == 40e6
+    assert dict(zip(map(tuple, memory.widths.tolist()), memory.values.tolist(), strict=True))[(0.5, 1.0)] == 40.0
+    assert ENERGY not in taught.resources
+
+
+def test_where_a_board_told_energies_they_are_taught_too(store, finished, pool):
+    finished("silent")
+    finished("mostly", energy_mj=lambda ratio: 20.0 * ratio if ratio < 0.6 else 0.0)
+    finished("once", pool, energy_mj=lambda ratio: 0.0 if ratio > 0.1 else 3.0)
+    (energy,) = precedents(store, EVERYWHERE, 2).resources[ENERGY]
+    assert energy.name.endswith("run mostly")
+    assert len(precedents(store, EVERYWHERE, 2).latency) == len(precedents(store, EVERYWHERE, 2).resources[MEMORY]) == 3
+    ratio = latency(0.5, 0.25) / latency(1.0, 1.0)
+    assert dict(zip(map(tuple, energy.widths.tolist()), energy.values, strict=True))[0.5, 0.25] == pytest.approx(
+        20 * ratio
+    )
+    assert LEAST_MEASURED <= len(energy.values) < len(pool)
 
 
 def test_what_is_younger_unfinished_small_or_of_other_superblocks_teaches_nothing(store, finished, pool):
@@ -92,4 +110,4 @@ def _search(pool, experience):
 def _observation(own):
     value = latency(*own.ratios)
     interval = Interval(value, 0.99 * value, 1.01 * value)
-    return Observation(own, interval, 20_000_000, 4000)
+    return Observation(own, interval, {MEMORY: 20.0}, 4000)

@@ -31,10 +31,13 @@ class Guess:
 
 
 class Bench:
-    """A device whose latencies are additive but for some surprises, by ratios; writes what it measures."""
+    """A device whose latencies are additive but for some surprises, by ratios; writes what it measures.
 
-    def __init__(self, run, surprises):
-        self.run, self.surprises, self.batches = run, surprises, []
+    It takes 10 mJ where the seed's latency takes 1 ms, but for the greedy.
+    """
+
+    def __init__(self, run, surprises, greedy=()):
+        self.run, self.surprises, self.greedy, self.batches = run, surprises, greedy, []
 
     def __call__(self, candidates, batch, _title):
         self.batches.append(batch)
@@ -46,7 +49,8 @@ class Bench:
             if isinstance(surprise, Failure):
                 self.run.fail("measure", own, surprise)
             else:
-                self.run.measure(own, surprise)
+                energy_mj = 100.0 if own.ratios in self.greedy else 10 * surprise
+                self.run.measure(own, surprise, energy_mj=energy_mj)
         return {}
 
 
@@ -60,14 +64,15 @@ def round_of(run, candidate, pool):
     """Measure a spread and propose what to train; returns the proposed, and the bench."""
     seed = candidate(1.0, 1.0)
 
-    def propose(surprises, latency_budget=BUDGET_MS):
+    def propose(surprises, latency_budget=BUDGET_MS, energy_budget=None, greedy=()):
         # What this one proposes is not drawn, and stays when another is replaced.
         asked = {"strategy": "one_shot", "measure": 8, "train": COUNT}
-        config = RunConfig(latency_budget=latency_budget and f"{latency_budget}ms", **asked)
+        budgets = {"latency_budget": latency_budget and f"{latency_budget}ms", "energy_budget": energy_budget}
+        config = RunConfig(**budgets, **asked)
         context = SimpleNamespace(config=config, ledger=Ledger(run.store, run.run_id, ignore))
         groups = [SimpleNamespace(groups=[SimpleNamespace(name=name, channels=full)]) for name, full in seed.widths]
         space = SimpleNamespace(superblocks=groups)
-        bench = Bench(run, surprises)
+        bench = Bench(run, surprises, greedy)
         proposals = Proposals(context, space, pool, Guess(), run.standing, Experience(), None)
         bench(proposals.ahead(1), "spread", "")
         return [own.ratios for own in proposals.measured_for_training(1, COUNT, bench)], bench
@@ -100,6 +105,21 @@ def test_what_turns_out_too_slow_is_replaced_by_what_is_in_time(round_of, run, u
     measured = {own.candidate.ratios: own.measurement for own in run.standing().candidates}
     assert measured[slow].ratio.high > BUDGET_MS
     assert all(measured[own].ratio.high <= BUDGET_MS for own in proposed)
+
+
+def test_what_turns_out_to_take_too_much_energy_is_replaced(round_of, unsurprised):
+    greedy = unsurprised[1]
+    proposed, bench = round_of({}, energy_budget="6mJ", greedy=(greedy,))
+    assert len(bench.batches) > 2
+    assert len(proposed) == COUNT
+    assert greedy not in proposed
+
+
+def test_what_is_expected_to_take_too_much_energy_is_not_proposed(round_of):
+    proposed, bench = round_of({}, latency_budget=None, energy_budget="0.004J")
+    assert len(proposed) == COUNT
+    assert all(0.1 + 0.3 * first + 0.6 * second <= 0.4 for first, second in proposed)
+    assert len(bench.batches) <= 3, "and hardly anything was in vain"
 
 
 def test_a_search_that_is_always_wrong_ends_with_what_it_has(round_of, unsurprised, pool):

@@ -1,6 +1,7 @@
 import pytest
 
 from scbp_host.domain.outcome import Failure, FailureKind
+from scbp_host.domain.resources import ENERGY
 from scbp_host.errors import StoreError
 from scbp_host.ranking.budgets import Budgets
 from scbp_host.report.summary import RoundRecord, Summary
@@ -98,6 +99,22 @@ def test_a_failure_keeps_kind_message_and_hint(finished):
     assert failed.latency_p50_ms is None
     assert failed.peak_memory_mb is None
     assert failed.meets_budgets is None
+
+
+def test_an_energy_budget_is_ranked_offline_where_the_board_told_energies(finished, candidate):
+    with pytest.raises(StoreError, match="run 'r1': its device did not tell the energy of one inference") as caught:
+        summarise(finished.store, "r1", Budgets(resources={ENERGY: 5.0}))
+    assert caught.value.hint == "rank without --energy-budget"
+    frugal = candidate(0.25, 1.0)
+    finished.propose(3, "train", frugal)
+    finished.train(frugal, 0.5, 0.97, energy_mj=4.0)
+    summary = summarise(finished.store, "r1", Budgets(resources={ENERGY: 5.0}))
+    assert summary.best.id == frugal.structure_id
+    assert (summary.best.chances.energy, summary.best.chances.of_budgets) == (1.0, {"energy": 1.0})
+    assert summary.best.energy.mj == pytest.approx(4.0)
+    assert (summary.budgets.energy_mj, summary.budgets.memory_mb) == (5.0, None)
+    # The others' energies are not known: that is a miss, and no pass.
+    assert [own.meets_budgets for own in summary.candidates if own.status == "trained"].count(True) == 1
 
 
 def test_other_budgets_are_ranked_offline(finished, candidate):

@@ -1,6 +1,7 @@
 import pytest
 
 from scbp_host.domain.outcome import Failure, FailureKind
+from scbp_host.domain.resources import ENERGY, MEMORY
 from scbp_host.ranking.budgets import Budgets
 from scbp_host.stages.ranked import rank
 
@@ -137,7 +138,7 @@ def test_the_test_split_has_no_say(seeded, candidate):
     seeded.propose(1, "train", best_by_validation, best_by_test)
     seeded.train(best_by_validation, 0.5, 0.985, test_top1=0.10)
     seeded.train(best_by_test, 0.5, 0.97, test_top1=1.0)
-    for budgets in (ONE_POINT, Budgets(latency_ms=3.0), Budgets(memory_mb=60.0)):
+    for budgets in (ONE_POINT, Budgets(latency_ms=3.0), Budgets(resources={MEMORY: 60.0})):
         assert rank(seeded.standing(), budgets).best.candidate == best_by_validation
 
 
@@ -150,11 +151,47 @@ def test_other_budgets_name_another_best(seeded, candidate):
     assert rank(standing, ONE_POINT).best.candidate == accurate
     assert rank(standing, Budgets(accuracy_drop_points=5.0)).best.candidate == fast
     assert rank(standing, Budgets(latency_ms=0.7)).best.candidate == accurate
-    assert rank(standing, Budgets(latency_ms=0.7, memory_mb=40.0)).best.candidate == fast
-    nothing = rank(standing, Budgets(memory_mb=10.0))
+    assert rank(standing, Budgets(latency_ms=0.7, resources={MEMORY: 40.0})).best.candidate == fast
+    nothing = rank(standing, Budgets(resources={MEMORY: 10.0}))
     assert nothing.best is None
     assert "nearest miss: peak memory 30.0 MB" in nothing.reason
     assert nothing.meets == {fast.structure_id: False, accurate.structure_id: False}
+
+
+def test_the_energy_with_real_weights_is_held_against_its_budget(seeded, candidate):
+    frugal, greedy = candidate(0.5, 0.5), candidate(1.0, 0.5)
+    seeded.propose(1, "train", frugal, greedy)
+    seeded.measure(frugal, 0.3, energy_mj=31.0)
+    seeded.train(frugal, 0.3, 0.95, energy_mj=29.0)
+    seeded.measure(greedy, 0.6, energy_mj=29.0)
+    seeded.train(greedy, 0.6, 0.985, energy_mj=31.0)
+    ranking = rank(seeded.standing(), Budgets(resources={ENERGY: 30.0}))
+    assert ranking.best.candidate == frugal
+    assert ranking.meets == {frugal.structure_id: True, greedy.structure_id: False}
+    assert [ranking.chances[own.structure_id].energy for own in (frugal, greedy)] == [1.0, 0.0]
+    nothing = rank(seeded.standing(), Budgets(resources={ENERGY: 20.0}))
+    assert "nearest miss: energy of one inference 29.0 mJ, budget 20 mJ" in nothing.reason
+
+
+def test_what_the_measured_structures_took_is_the_nearest_miss_where_nothing_was_trained(seeded, candidate):
+    near, far = candidate(0.5, 0.5), candidate(1.0, 0.5)
+    seeded.propose(1, "measure", near, far)
+    seeded.measure(near, 0.3, energy_mj=12.0)
+    seeded.measure(far, 0.6, energy_mj=24.0)
+    ranking = rank(seeded.standing(), Budgets(resources={ENERGY: 10.0}))
+    assert ranking.reason.endswith(
+        "nothing was trained; the nearest miss: energy of one inference 12.0 mJ, budget 10 mJ"
+    )
+
+
+def test_a_search_is_told_of_memory_and_of_energy_where_the_board_tells_it(seeded, candidate):
+    told, silent = candidate(0.5, 0.5), candidate(1.0, 0.5)
+    seeded.propose(1, "measure", told, silent)
+    seeded.measure(told, 0.3, peak_mb=40.0, energy_mj=12.0)
+    seeded.measure(silent, 0.6, peak_mb=45.0, energy_mj=0.0)
+    standing = seeded.standing()
+    observed = [dict(standing.observation(own).resources) for own in standing.candidates]
+    assert observed == [{MEMORY: 40.0, ENERGY: 12.0}, {MEMORY: 45.0}], "a sensor that reads zero tells nothing"
 
 
 def test_a_failed_candidate_is_known_with_its_reason_and_never_best(seeded, candidate):
