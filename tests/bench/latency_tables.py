@@ -36,6 +36,7 @@ class Table:
         truth: the mean of all measurements.
         again: a second measurement; None where there is none.
         floor: latency by the fast runs, which a run learns from; the latency where a table has no ``floor_ratio``.
+        peak_mb: peak memory; None where a table does not have ``peak_rss_bytes``.
         shares: ``(n, n_superblocks + 1)`` of a network's time, by superblock and in the head; None without profiles.
         costs: what else is known of each network, by name.
         noise: how far apart two measurements are; see :func:`noise`.
@@ -47,6 +48,7 @@ class Table:
     truth: Array
     again: Array | None
     floor: Array
+    peak_mb: Array | None
     shares: Array | None
     costs: dict[str, Array]
     noise: dict[str, Any]
@@ -66,7 +68,7 @@ class Table:
         first = np.asarray([np.ravel(row["latency_ratio"])[0] for row in rows], float)
         again = column("latency_ratio_again")
         truth = np.asarray([np.exp(np.mean(np.log(row["latency_ratio"]))) for row in rows])
-        floor = column("floor_ratio")
+        floor, peak_bytes = column("floor_ratio"), column("peak_rss_bytes")
         return cls(
             path.stem,
             np.asarray([row["ratios"] for row in rows], float),
@@ -74,6 +76,7 @@ class Table:
             truth if again is None else np.sqrt(first * again),
             again,
             first if floor is None else floor * np.median(first / floor),
+            None if peak_bytes is None else peak_bytes / 1e6,
             column("time_shares"),
             {name: values for name in ("macs", "params") if (values := column(name)) is not None},
             noise(rows),

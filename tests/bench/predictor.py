@@ -1,4 +1,4 @@
-"""How well latency is predicted from a few measurements, on networks that were not measured; needs a table alone.
+"""How well latency and memory are predicted from a few measurements, on unmeasured networks; needs a table alone.
 
 python tests/bench/predictor.py [--quick] --table tests/data/tabular/cpu1-fp32-64.json --json docs/bench/predictor.json
 
@@ -11,6 +11,9 @@ Learned from is the first measurement of the rows drawn. Where the table has a s
 errors are counted from the mean of both, and `second_pass` says how well one of them predicts the other; whether
 intervals cover is asked of the first alone, since they are intervals for a measurement.
 
+Where the table has `peak_rss_bytes`, `memory` says the same of peak memory: of the model that a run learns it by, and
+of least squares.
+
 MACs and params are least squares of first order. The per-layer sum is nn-Meter's idea (Zhang et al., MobiSys 2021): a
 network's latency is the sum of its kernels', each learned on its own by a random forest, from profiles; where the table
 has none, of a table over neighbours' widths that is fitted to whole networks.
@@ -21,8 +24,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -157,11 +160,22 @@ def agreement(predicted: Array, truth: Array) -> dict[str, float]:
     return {**within, "kendall_tau": float(stats.kendalltau(predicted, truth).statistic)}
 
 
-def judged(table: Table, others: Sequence[Table], counts: Sequence[int], splits: int, known: Results) -> Iterator[Row]:
+def of_memory(table: Table) -> tuple[Table, dict[str, Method]] | None:
+    """Return the table with peak memory in the place of latency, and what competes; None where it has none."""
+    if table.peak_mb is None:
+        return None
+    peaks = replace(table, latency=table.peak_mb, truth=table.peak_mb, floor=table.peak_mb, again=None, shares=None)
+    learned = by_model(lambda own, rows: best_model(own.widths[rows], own.latency[rows]))
+    return peaks, {"scbp": learned, **{name: by_cost(name) for name in table.costs}}
+
+
+def judged(
+    table: Table, competing: Mapping[str, Method], counts: Sequence[int], splits: int, known: Results
+) -> Iterator[Row]:
     """Yield every method's figures at every count that are not known, from random rows and from the design's."""
     done = {(own["measured"], own["method"], own["rows"]) for own in known}
     for count in counts:
-        for name, method in methods(table, others).items():
+        for name, method in competing.items():
             for drawn in ("design", "random"):
                 if (count, name, drawn) not in done:
                     own = {"measured": count, "method": name, "rows": drawn}
@@ -199,12 +213,15 @@ def main() -> None:
     names = [own.name for own in others]
     if names and earlier.get("sources") != names:
         found = [own for own in found if own["method"] != WARM]
+    memory: Results = list(earlier.get("memory", [])) if is_same else []
     kept = {"noise": table.noise, "sources": names or earlier.get("sources", [])}
-    everything[table.name] = {**settings, **kept, "results": found}
-    for own in judged(table, others, counts, splits, found):
-        found.append(own)
-        print(json.dumps(own), flush=True)
-        _write(arguments.json, everything)
+    everything[table.name] = {**settings, **kept, "results": found, "memory": memory}
+    contests = [(table, methods(table, others), found), *((*own, memory) for own in [of_memory(table)] if own)]
+    for judged_table, competing, results in contests:
+        for row in judged(judged_table, competing, counts, splits, results):
+            results.append(row)
+            print(json.dumps(row), flush=True)
+            _write(arguments.json, everything)
     _write(arguments.json, everything)
 
 

@@ -41,6 +41,19 @@ def test_a_strangers_table_is_predicted(tmp_path):
     assert all(0.0 <= own["within_10_percent"] <= 1.0 for own in found["results"])
 
 
+def test_memory_is_predicted_where_a_table_has_it(tmp_path):
+    rows = [{**own, "params": 1e6 * sum(own["ratios"]), "peak_rss_bytes": 60e6} for own in strangers()]
+    for own in rows:
+        own["peak_rss_bytes"] += 8 * own["params"]
+    figures = tmp_path / "predictor.json"
+    command = [sys.executable, BENCH / "predictor.py", "--quick", "--table", written(tmp_path, rows), "--json", figures]
+    subprocess.run(command, check=True, capture_output=True)
+    found = json.loads(figures.read_text(encoding="utf-8"))["table"]["memory"]
+    assert {own["method"] for own in found} == {"scbp", "params"}
+    assert all(own["within_10_percent"] == 1.0 for own in found)
+    assert all(("coverage" in own) == (own["method"] == "scbp") for own in found)
+
+
 def test_measurements_may_be_repeated(tables, tmp_path):
     rows = [{**own, "latency_ratio": [own["latency_ratio"], 4 * own["latency_ratio"]]} for own in strangers()]
     table = tables.Table.read(written(tmp_path, rows))
