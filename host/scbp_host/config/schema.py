@@ -1,9 +1,8 @@
-"""scbp.toml and flags -> RunConfig, validated. A flag wins over the file, the file over the default."""
+"""What a run can be asked for: the keys of scbp.toml, which are the flags of ``run``, with their types and defaults."""
 
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -22,9 +21,7 @@ from pydantic import (
 
 from scbp_host.domain.precision import Precision
 from scbp_host.domain.resources import ENERGY, MEMORY, Resource
-from scbp_host.errors import ConfigError, UsageError
 
-DEFAULT_FILE = Path("scbp.toml")
 # Faster than any camera, and still a period that a board's sleep can keep.
 MAX_RATE_HZ = 1000.0
 # What a run may lose in accuracy where the user sets no budget at all, in points.
@@ -273,54 +270,3 @@ class RunConfig(BaseModel):
             return RunConfig.model_validate(stored).identity() == self.identity()
         except ValidationError:
             return False  # of another release, whose keys or values are not ours
-
-
-def load_config(path: Path | None, flags: Mapping[str, object]) -> RunConfig:
-    """Merge file and flags.
-
-    Args:
-        path: a scbp.toml; None takes ``./scbp.toml`` where there is one.
-        flags: what was given on the command line, by field name; None means not given.
-
-    Raises:
-        ConfigError: the file is wrong; names the file, the key and what was expected.
-        UsageError: a flag is wrong.
-    """
-    if path is None and DEFAULT_FILE.exists():
-        path = DEFAULT_FILE
-    return _validated({} if path is None else _read(path), path, flags)
-
-
-def config_of_flags(flags: Mapping[str, object]) -> RunConfig:
-    """Read flags alone, whatever ``./scbp.toml`` says; raises UsageError where one is wrong."""
-    return _validated({}, None, flags)
-
-
-def _validated(from_file: Mapping[str, object], path: Path | None, flags: Mapping[str, object]) -> RunConfig:
-    given = {name: value for name, value in flags.items() if value is not None}
-    try:
-        return RunConfig.model_validate({**from_file, **given})
-    except ValidationError as error:
-        raise _explain(error, path, given) from error
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror})", "give another with --config") from error
-    except ValueError as error:
-        raise ConfigError(f"{path}: expected TOML: {error}") from error
-
-
-def _explain(error: ValidationError, path: Path | None, given: Mapping[str, object]) -> UsageError:
-    first = error.errors()[0]
-    key = str(first["loc"][0])
-    if first["type"] == "extra_forbidden":
-        expected = f"unknown; expected one of {', '.join(RunConfig.model_fields)}"
-    else:
-        said = first["msg"].removeprefix("Value error, ").replace("Input should", "expected to")
-        expected = f"{said}, got {first['input']!r}"
-    if path is None or key in given:
-        return UsageError(f"--{key.replace('_', '-')}: {expected}", "run: scbp-host run --help")
-    return ConfigError(f"{path}: key {key!r}: {expected}", "docs/configuration.md lists every key")
