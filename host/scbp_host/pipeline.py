@@ -14,30 +14,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scbp_host.config import RunConfig
-from scbp_host.device.client import DeviceClient, open_device
-from scbp_host.domain.candidate import Candidate, SeedSpec, Superblock
-from scbp_host.domain.device import DeviceProfile
+from scbp_host.device.client import open_device
+from scbp_host.domain.candidate import Candidate
 from scbp_host.domain.outcome import Failure
-from scbp_host.domain.resources import ENERGY
 from scbp_host.errors import UsageError
-from scbp_host.events import Listener, Progress, StageFinished, StageStarted, Warned
-from scbp_host.export.formats import converter_for
-from scbp_host.export.precision import check_precisions
-from scbp_host.measuring.alone import require_energy
-from scbp_host.measuring.builds import require_builds
+from scbp_host.events import Listener, Progress, StageFinished, StageStarted
 from scbp_host.measuring.session import MeasureSettings
-from scbp_host.profiles import load_profile, require_clocks
+from scbp_host.profiles import load_profile
 from scbp_host.report import Summary, write_html, write_summary
 from scbp_host.space.ratios import SearchSpace
-from scbp_host.space.seeds import build_seed, load_weights, seed_spec
-from scbp_host.space.survey import Survey, require_classifier, survey_seed
+from scbp_host.space.seeds import seed_spec
+from scbp_host.space.survey import Survey
 from scbp_host.stages.artifacts import Artifacts
-from scbp_host.stages.binning import acknowledge_superblocks, bin_offline
+from scbp_host.stages.binning import acknowledge_superblocks
 from scbp_host.stages.candidates import CandidateTrainer
+from scbp_host.stages.checks import check_profile, checked_survey, take_device
 from scbp_host.stages.context import RunContext
 from scbp_host.stages.deciding import Deciding
 from scbp_host.stages.foresight import make_foresight
-from scbp_host.stages.hindsight import learned_figures
 from scbp_host.stages.inheritance import Inheritance
 from scbp_host.stages.ledger import Ledger, Payload
 from scbp_host.stages.names import variant_id
@@ -49,7 +43,7 @@ from scbp_host.stages.ranked import rank
 from scbp_host.stages.reference import Reference
 from scbp_host.stages.round import TrainingRound
 from scbp_host.stages.seed import require_told, trained_seed
-from scbp_host.stages.space import acknowledge_space, make_pool, make_space, roofline_of, seed_candidate
+from scbp_host.stages.space import acknowledge_space, configured_space, make_pool, roofline_of, seed_candidate
 from scbp_host.stages.standing import Standing
 from scbp_host.stages.stopping import Stopping
 from scbp_host.stages.structures import StructureBench
@@ -61,8 +55,6 @@ from scbp_host.stages.trainings import Trainings
 from scbp_host.stages.untrained import Untrained
 from scbp_host.store import STORE_FILE, RunStatus, Store
 from scbp_host.tasks.base import Examples
-from scbp_host.tasks.datasets import names_own_task
-from scbp_host.transport.base import open_transport
 
 SUMMARY_FILE, REPORT_FILE = "summary.json", "report.html"
 
@@ -98,12 +90,12 @@ def run(
         ScbpError: see :mod:`scbp_host.errors`; what was acknowledged is kept, and ``resume`` goes on from there.
     """
     profile = load_profile(config.device)
-    _check_profile(config, profile)
+    check_profile(config, profile)
     task = load_run_task(config)
     spec = seed_spec(config.model, len(task.class_names), config.input_shape)
-    survey = _checked_survey(config, spec, profile)
+    survey = checked_survey(config, spec, profile)
     with open_device(profile) as client, Store.open(config.out / STORE_FILE) as store:
-        _take(client, config, wait_s, listen)
+        take_device(client, config, wait_s, listen)
         run_id = resumed_run(store, config) if resume else new_run(store, config, command)
         ledger = Ledger(store, run_id, listen)
         artifacts = Artifacts(config.out / run_id)
@@ -112,56 +104,11 @@ def run(
         )
         acknowledge_surroundings(context)
         superblocks = acknowledge_superblocks(context, survey)
-        space = _space(config, spec, superblocks, profile, before=store.run(run_id).created_at)
+        space = configured_space(config, spec, superblocks, profile, before=store.run(run_id).created_at)
         pool = make_pool(space, config.random_seed)
         acknowledge_space(ledger, space, pool, config.random_seed)
         _Loop(context, store, survey, space, pool).run()
         return _conclude(context, store)
-
-
-def _check_profile(config: RunConfig, profile: DeviceProfile) -> None:
-    """Refuse what this device, or this machine, has no way to."""
-    check_precisions(profile, config.precision)
-    # Made, not used: they refuse a profile without an address, and a machine without pnnx. What can fail without the
-    # device fails before it is troubled, and what fails before the device has answered leaves no run behind.
-    open_transport(profile)
-    if config.lock_clocks:
-        require_clocks(profile)
-    converter_for(profile.runtime)
-
-
-def _checked_survey(config: RunConfig, spec: SeedSpec, profile: DeviceProfile) -> Survey:
-    """Return what the seed is made of; refuse what the run could not do with it."""
-    survey = survey_seed(spec)
-    if not names_own_task(config.data):
-        require_classifier(survey)
-    _space(config, spec, bin_offline(survey, config).superblocks, profile)
-    _check_weights(config, spec)
-    return survey
-
-
-def _take(client: DeviceClient, config: RunConfig, wait_s: float, listen: Listener) -> None:
-    """Have the device to ourselves, once it is known to do what is asked."""
-    client.require_runtime(client.profile.runtime)
-    if (config.builds or 1) > 1:
-        require_builds(client)
-    if ENERGY in config.resource_budgets:
-        require_energy(client)
-    # From the beginning to the end, trainings included: an hour into a run, a board in use would be a surprise.
-    client.reserve(f"run in {config.out.resolve()}", wait_s, lambda message: listen(Warned(message)))
-    if config.lock_clocks:
-        client.lock_clocks()
-
-
-def _space(
-    config: RunConfig,
-    spec: SeedSpec,
-    superblocks: tuple[Superblock, ...],
-    profile: DeviceProfile,
-    before: str | None = None,
-) -> SearchSpace:
-    learned = learned_figures(config, spec, superblocks, profile.channel_step, before)
-    return make_space(spec, superblocks, config.ratios, profile.channel_step, learned)
 
 
 class _Loop:
@@ -286,12 +233,6 @@ class _Loop:
 
 def _failed(outcomes: Mapping[str, Payload | Failure], candidate: Candidate) -> bool:
     return isinstance(outcomes[candidate.structure_id], Failure)
-
-
-def _check_weights(config: RunConfig, spec: SeedSpec) -> None:
-    """Raise ModelError where the weights given are not the seed's."""
-    if config.weights is not None:
-        load_weights(build_seed(spec), config.weights)
 
 
 def _conclude(context: RunContext, store: Store) -> RunResult:

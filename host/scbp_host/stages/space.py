@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from scbp_host.config import RunConfig
 from scbp_host.domain.candidate import Candidate, SeedSpec, Superblock
 from scbp_host.domain.device import DeviceProfile
 from scbp_host.domain.precision import Precision
@@ -13,6 +14,7 @@ from scbp_host.latency.roofline import roofline
 from scbp_host.space.figures import CostTable, LayerWork, structure_figures
 from scbp_host.space.ratio_sets.expression import Figure, parse_ratio_set
 from scbp_host.space.ratios import SearchSpace
+from scbp_host.stages.hindsight import learned_figures
 from scbp_host.stages.ledger import Ledger, Payload
 
 # A space of more structures is searched through a uniform sample of this size.
@@ -43,6 +45,29 @@ def make_space(
         return SearchSpace.uniform(spec, superblocks, ratios, channel_step)
     figures = {**structure_figures(spec, superblocks, channel_step), **(learned or {})}
     return SearchSpace(spec, superblocks, parse_ratio_set(ratios, len(superblocks), figures), channel_step)
+
+
+def configured_space(
+    config: RunConfig,
+    spec: SeedSpec,
+    superblocks: tuple[Superblock, ...],
+    profile: DeviceProfile,
+    before: str | None = None,
+) -> SearchSpace:
+    """Return what a run searches; filters ask earlier runs in its store.
+
+    Args:
+        config: what to do.
+        spec: the seed.
+        superblocks: of the seed.
+        profile: of the device.
+        before: when the run was created; None for now.
+
+    Raises:
+        UsageError: the ratios' text is no set, or a filter cannot be answered.
+    """
+    learned = learned_figures(config, spec, superblocks, profile.channel_step, before)
+    return make_space(spec, superblocks, config.ratios, profile.channel_step, learned)
 
 
 def roofline_of(profile: DeviceProfile, space: SearchSpace, precision: Precision) -> Features:

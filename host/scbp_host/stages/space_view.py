@@ -16,8 +16,7 @@ from scbp_host.space.seeds import seed_spec
 from scbp_host.space.superblocks import Binning, bin_layers
 from scbp_host.space.survey import Layer, Survey, survey_seed
 from scbp_host.stages.binning import bin_offline, binning_name, time_layers
-from scbp_host.stages.hindsight import learned_figures
-from scbp_host.stages.space import make_space
+from scbp_host.stages.space import configured_space
 
 
 @dataclass(frozen=True)
@@ -103,8 +102,7 @@ def view_space(config: RunConfig, num_classes: int, *, timed: bool = False) -> S
     if timed or config.binning == "latency":
         times = _time(profile, survey)
         binning = bin_layers(survey, config.binning, config.superblocks, times.latency_ns)
-    learned = learned_figures(config, survey.seed, binning.superblocks, profile.channel_step)
-    space = make_space(survey.seed, binning.superblocks, config.ratios, profile.channel_step, learned)
+    space = configured_space(config, survey.seed, binning.superblocks, profile)
     size = space.estimate_size(config.random_seed)
     return SpaceView(
         survey.seed,
