@@ -106,7 +106,7 @@ class Table:
 
     def _made_up_resources(self) -> Mapping[Resource, Array]:
         """Return ``(n,)`` of each: a peak that follows the weights, and energy for being on and for arithmetic."""
-        work = (self.widths[:, :-1] * self.widths[:, 1:]).mean(axis=1)
+        work = np.square(self.widths).mean(axis=1)
         energy = 10.0 * self.latency.mean(axis=1) + 5.0 * work
         noise = np.random.default_rng(0).normal(0.0, ENERGY_NOISE, len(energy))
         return {MEMORY: 20.0 + 8e-6 * self.params, ENERGY: energy * np.exp(noise)}

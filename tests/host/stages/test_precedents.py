@@ -62,7 +62,7 @@ def test_a_finished_run_teaches_latency_and_memory_over_relative_widths(store, f
 def test_where_a_board_told_energies_they_are_taught_too(store, finished, pool):
     finished("silent")
     finished("mostly", energy_mj=lambda ratio: 20.0 * ratio if ratio < 0.6 else 0.0)
-    finished("once", pool, energy_mj=lambda ratio: 0.0 if ratio > 0.1 else 3.0)
+    finished("once", pool, energy_mj=lambda ratio: 0.0 if ratio > 0.2 else 3.0)
     (energy,) = precedents(store, EVERYWHERE, 2).resources[ENERGY]
     assert energy.name.endswith("run mostly")
     assert len(precedents(store, EVERYWHERE, 2).latency) == len(precedents(store, EVERYWHERE, 2).resources[MEMORY]) == 3
