@@ -138,11 +138,9 @@ class GuidedSearch:
         return self._proposal(figures, chosen, improvement)
 
     def _proposal(self, figures: Forecast, chosen: Sequence[int], improvement: float | None) -> Proposal:
-        candidates = self._pool.choose(chosen)
-        possible = self._may_be_within(figures)
-        plausible = sum(self._pool.is_untried(row) and bool(possible[row]) for row in range(len(self._pool)))
+        plausible = int(np.count_nonzero(self._pool.possible & self._may_be_within(figures)))
         dropped = len(self._pool) - plausible
-        return Proposal(candidates, plausible, dropped, figures.model, improvement)
+        return Proposal(self._pool.choose(chosen), plausible, dropped, figures.model, improvement)
 
     def _first(self, figures: Forecast, rows: Sequence[int], count: int) -> list[int]:
         """Return the best guesses of every latency among what may be within the budgets."""

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from scbp_host.domain.candidate import Candidate
 from scbp_host.search.base import Limits, Observation
 
@@ -65,11 +68,17 @@ class KnownPool:
 
     def is_untried(self, row: int) -> bool:
         """Return whether a structure may still be trained."""
+        return self._is_possible(row) and (row not in self.seen or self.seen[row].val_top1 is None)
+
+    @property
+    def possible(self) -> NDArray[np.bool_]:
+        """``(n_pool,)``, which can be on the front by what was observed, trained or not."""
+        return np.asarray([self._is_possible(row) for row in range(len(self))])
+
+    def _is_possible(self, row: int) -> bool:
         seen = self.seen.get(row)
-        if seen is None:
-            return True
         # What is measured to be too slow would not be ranked either.
-        return seen.val_top1 is None and not seen.failed and not seen.halved and not self._limits.exceeded_by(seen)
+        return seen is None or not (seen.failed or seen.halved or self._limits.exceeded_by(seen))
 
 
 class Latest(Generic[T]):

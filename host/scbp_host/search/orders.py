@@ -32,7 +32,8 @@ class FixedOrder:
         if purpose is Purpose.MEASURE:
             return Proposal((), len(self._pool), 0)
         following = [row for row in self._order if self._pool.is_untried(row)]
-        return Proposal(self._pool.choose(following[:count]), len(following), len(self._pool) - len(following))
+        plausible = int(np.count_nonzero(self._pool.possible))
+        return Proposal(self._pool.choose(following[:count]), plausible, len(self._pool) - plausible)
 
 
 def random_order(problem: Problem) -> FixedOrder:

@@ -68,7 +68,8 @@ class SampledSearch:
         while len(chosen) < min(count, len(untried)):
             asked = study.ask(self._space).params
             chosen.append(self._nearest(asked, [row for row in untried if row not in chosen]))
-        return Proposal(self._pool.choose(chosen), len(untried), len(self._pool) - len(untried))
+        plausible = int(np.count_nonzero(self._pool.possible))
+        return Proposal(self._pool.choose(chosen), plausible, len(self._pool) - plausible)
 
     def _study(self) -> optuna.Study:
         """Return a study that knows every training so far; the same trainings make the same study."""

@@ -67,6 +67,21 @@ def test_what_failed_or_was_stopped_is_not_proposed_again(name):
     assert not {failed, halved} & set(again)
 
 
+@pytest.mark.parametrize("name", [name for name in STRATEGIES if name != "one_shot"])
+def test_what_failed_or_was_stopped_is_dropped_and_what_was_trained_is_not(name):
+    """The one-shot search drops what is beaten as well, the guided one what is slower than the seed."""
+    own, trained = searched(name, rounds=1)
+    assert len(trained) == BATCH
+    others = [each for each in TABLE.pool if each not in trained]
+    own.observe([TABLE.measured(each) for each in others])
+    before = own.propose(Purpose.TRAIN, 1)
+    slower = [each for each in TABLE.pool if TABLE.measured(each).latency_ratio.low >= 1.0]
+    assert before.dropped == (len(slower) if name == "guided" else 0)
+    own.observe([Observation(others[-1], failed=True), Observation(others[-2], halved=True)])
+    after = own.propose(Purpose.TRAIN, 1)
+    assert (after.plausible, after.dropped) == (before.plausible - 2, before.dropped + 2)
+
+
 @every_strategy
 def test_what_is_measured_to_be_out_of_the_budgets_is_not_proposed(name):
     slow, most = 0.5, {MEMORY: 20.5, ENERGY: 4.5}
