@@ -60,6 +60,7 @@ def scbp_host(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]
         "PYTHONPATH": os.pathsep.join([str(HERE), *sys.path]),
         "COLUMNS": "200",
         "OMP_NUM_THREADS": "1",
+        "SCBP_LOCK_FOLDER": os.environ["SCBP_LOCK_FOLDER"],
     }
 
     def call(*arguments: str) -> subprocess.CompletedProcess[str]:
