@@ -5,7 +5,7 @@ python tests/bench/predictor.py [--quick] --table tests/data/tabular/cpu1-fp32-6
 A table is a JSON list of `{"ratios": [...], "latency_ratio": ..., "params": ..., "top1": ...}`, one row a network, such
 as `tabular.py` makes; only ratios and latency must be there. Each method learns from 8, 16, 24 and 32 rows, drawn at
 random 20 times, and predicts the others; `design` are the rows that a run would measure first. With `--source`, other
-tables are what the warm start may begin with.
+tables are what the warm start may begin with; the table itself is left out of them.
 
 Learned from is the first measurement of the rows drawn. Where the table has a second pass (`latency_ratio_again`),
 errors are counted from the mean of both, and `second_pass` says how well one of them predicts the other; whether
@@ -38,6 +38,7 @@ from sklearn.linear_model import LinearRegression, Ridge
 from sklearn.preprocessing import OneHotEncoder
 
 from scbp_host.latency.additive import AdditiveModel
+from scbp_host.latency.base import Prediction, relative_scatter
 from scbp_host.latency.models import best_model
 from scbp_host.latency.staircase import StaircaseModel
 from scbp_host.latency.transfer import Source
@@ -71,11 +72,32 @@ def by_model(make: Callable[[Table, Rows], Any]) -> Method:
     """Return a method from what makes a fitted model of some rows."""
 
     def guess(table: Table, known: Rows, unseen: Rows) -> Guess:
-        predicted = make(table, known).predict(table.widths[unseen])
-        measured = table.latency[unseen]
-        return Guess(predicted.mean, (predicted.low <= measured) & (measured <= predicted.high))
+        return _compared(make(table, known).predict(table.widths[unseen]), table.latency[unseen])
 
     return guess
+
+
+def as_in_a_run(shares_of: Callable[[Table], Array | None], others: Sequence[Table] = ()) -> Method:
+    """Return what a run does: it learns from the fast runs, and expects medians.
+
+    Args:
+        shares_of: what it knows of where the time of a table's networks goes.
+        others: what the warm start may begin with.
+    """
+
+    def guess(table: Table, known: Rows, unseen: Rows) -> Guess:
+        shares, floor = shares_of(table), table.floor[known]
+        features, sources = table.work(others), [_source(other) for other in others]
+        own = None if shares is None else shares[known]
+        model = best_model(table.widths[known], floor, features=features, sources=sources, shares=own)
+        predicted = model.predict(table.widths[unseen]).scattered(relative_scatter(table.latency[known], floor))
+        return _compared(predicted, table.latency[unseen])
+
+    return guess
+
+
+def _compared(predicted: Prediction, measured: Array) -> Guess:
+    return Guess(predicted.mean, (predicted.low <= measured) & (measured <= predicted.high))
 
 
 def by_cost(name: str) -> Method:
@@ -115,23 +137,17 @@ def _pairs(before: Array, after: Array) -> NDArray[np.str_]:
 def methods(table: Table, others: Sequence[Table]) -> dict[str, Method]:
     """Return everything that competes on a table."""
     found: dict[str, Method] = {
-        "scbp": by_model(lambda own, rows: _as_in_a_run(own, rows, own.shares)),
+        "scbp": as_in_a_run(lambda own: own.shares),
         "staircase": by_model(lambda own, rows: StaircaseModel().fit(own.widths[rows], own.latency[rows])),
         "additive": by_model(lambda own, rows: AdditiveModel().fit(own.widths[rows], own.latency[rows])),
         "per-layer sum": layer_sum,
         **{name: by_cost(name) for name in table.costs},
     }
     if table.shares is not None:
-        found["scbp, without profiles"] = by_model(lambda own, rows: _as_in_a_run(own, rows, None))
+        found["scbp, without profiles"] = as_in_a_run(lambda own: None)
     if others:
-        found[WARM] = by_model(lambda own, rows: _as_in_a_run(own, rows, own.shares, others))
+        found[WARM] = as_in_a_run(lambda own: own.shares, others)
     return found
-
-
-def _as_in_a_run(table: Table, rows: Rows, shares: Array | None, others: Sequence[Table] = ()) -> Any:
-    own = None if shares is None else shares[rows]
-    features, sources = table.work(others), [_source(other) for other in others]
-    return best_model(table.widths[rows], table.floor[rows], features=features, sources=sources, shares=own)
 
 
 def judge(table: Table, method: Method, count: int, splits: int, design: bool) -> dict[str, float]:
@@ -195,7 +211,7 @@ def main() -> None:
     arguments = parser.parse_args()
     try:
         table = Table.read(arguments.table)
-        others = [Table.read(path) for path in arguments.source]
+        others = [Table.read(path) for path in arguments.source if path != arguments.table]
     except TableError as error:
         sys.exit(str(error))
     counts, splits = (COUNTS[:2], 2) if arguments.quick else (arguments.counts, SPLITS)

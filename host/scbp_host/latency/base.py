@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, Self
 
 import numpy as np
@@ -45,6 +45,12 @@ class Prediction:
         """Return the intervals of Student's t around ``mean``; no figure here can be below zero."""
         reach = std * students_reach(freedom, confidence)
         return cls(mean, std, np.maximum(mean - reach, 0.0), mean + reach)
+
+    def scattered(self, relative: float) -> Self:
+        """Return the intervals of a figure that lies around this one, with a relative deviation of its own."""
+        wider = np.hypot(1.0, relative * self.mean / np.maximum(self.std, _LEAST_DEVIATION * self.mean))
+        low, high = (self.mean + wider * (end - self.mean) for end in (self.low, self.high))
+        return replace(self, std=wider * self.std, low=np.maximum(low, 0.0), high=high)
 
     def intervals(self) -> list[Interval]:
         """Return the same, structure by structure."""
@@ -123,6 +129,11 @@ class FigureModel(Protocol):
 def log_density(errors: Array, deviations: Array) -> float:
     """Return the sum of the normal log densities of ``(n,)`` errors with these standard deviations."""
     return float(np.sum(stats.norm.logpdf(errors, scale=np.maximum(deviations, _LEAST_DEVIATION))))
+
+
+def relative_scatter(measured: Array, fitted: Array) -> float:
+    """Return the relative deviation of one figure ``(n,)`` around another of the same structures, in equal units."""
+    return float(np.log(measured / fitted).std(ddof=1))
 
 
 def students_reach(freedom: float, confidence: float = CONFIDENCE) -> float:

@@ -13,7 +13,7 @@ from scipy import stats
 from scbp_host.domain.measurement import Interval
 from scbp_host.domain.resources import Resource
 from scbp_host.latency.additive import AdditiveModel, size_features
-from scbp_host.latency.base import LeaveOneOut, together
+from scbp_host.latency.base import LeaveOneOut, relative_scatter, together
 from scbp_host.latency.models import best_model
 from scbp_host.latency.transfer import Experience
 from scbp_host.measuring.paired import CONFIDENCE
@@ -81,10 +81,13 @@ def forecast(pool: KnownPool, problem: Problem) -> Forecast | None:
     sizes = AdditiveModel().fit(widths[measured], np.asarray([float(known(own.onnx_bytes)) for own in seen]))
     onnx_bytes = sizes.predict(widths).mean
     features = together(size_features(sizes, float(onnx_bytes.max())), problem.work)
+    ratios = np.asarray([known(own.latency_ratio).value for own in seen])
+    floors = _floors(seen, ratios)
     model = best_model(
-        widths[measured], _floors(seen), features=features, sources=experience.latency, shares=_shares(seen, widths)
+        widths[measured], floors, features=features, sources=experience.latency, shares=_shares(seen, widths)
     )
-    latency = model.predict(widths, CONFIDENCE).intervals()
+    # Fast runs repeat better than medians, so what is learned from them is surer than a median will be.
+    latency = model.predict(widths, CONFIDENCE).scattered(relative_scatter(ratios, floors)).intervals()
     for row, own in zip(measured, seen, strict=True):
         latency[row] = known(own.latency_ratio)
         onnx_bytes[row] = known(own.onnx_bytes)
@@ -92,9 +95,8 @@ def forecast(pool: KnownPool, problem: Problem) -> Forecast | None:
     return Forecast(latency, cache(partial(_taken, widths, told, experience)), onnx_bytes, model.leave_one_out())
 
 
-def _floors(seen: Sequence[Observation]) -> Array:
+def _floors(seen: Sequence[Observation], ratios: Array) -> Array:
     """Return ``(n,)`` latencies by the fast runs, on the scale of the ratios to the seed."""
-    ratios = np.asarray([known(own.latency_ratio).value for own in seen])
     floors = np.asarray([own.floor_ratio or ratio for own, ratio in zip(seen, ratios, strict=True)])
     scaled: Array = floors * np.median(ratios / floors)
     return scaled

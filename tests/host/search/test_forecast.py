@@ -1,4 +1,4 @@
-"""What structures take of a resource, measured or not: energies here, which are noisier than peaks of memory."""
+"""What is expected of latencies, and of what structures take: energies here, which are noisier than peaks of memory."""
 
 import dataclasses
 
@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from search_tables import ENERGY_NOISE, Table, synthetic
 
+from scbp_host.domain.measurement import Interval
 from scbp_host.domain.resources import ENERGY, MEMORY
 from scbp_host.latency.transfer import Experience, Source
 from scbp_host.measuring.paired import CONFIDENCE
@@ -42,6 +43,30 @@ def test_intervals_cover_the_energies_of_what_was_not_measured():
         errors += [expected[row].value / own - 1.0 for row, own in zip(unseen, truth, strict=True)]
     assert CONFIDENCE - 0.05 <= np.mean(inside) <= CONFIDENCE + 0.04
     assert np.sqrt(np.mean(np.square(errors))) < 2.5 * ENERGY_NOISE
+
+
+def noisier(table, rows, noise, random_seed):
+    """Return the observations of rows whose medians scatter around what the fast runs say."""
+    random = np.random.default_rng(random_seed)
+    for row in rows:
+        seen = table.measured(table.pool[row])
+        ratio = seen.latency_ratio.value * float(np.exp(random.normal(0.0, noise)))
+        interval = Interval(ratio, (1.0 - noise) * ratio, (1.0 + noise) * ratio)
+        yield dataclasses.replace(seen, latency_ratio=interval, floor_ratio=seen.latency_ratio.value)
+
+
+@pytest.mark.parametrize("noise", [0.01, 0.05])
+def test_intervals_cover_medians_that_scatter_around_the_fast_runs_that_are_learned_from(noise):
+    inside = []
+    for seed in range(4):
+        table, rows = of_seed(seed)
+        pool = KnownPool(table.pool, Limits())
+        pool.observe(list(noisier(table, rows, noise, seed)))
+        unseen = np.setdiff1d(np.arange(len(table.pool)), rows)
+        expected = forecast(pool, table.problem(0)).latency
+        medians = [own.latency_ratio.value for own in noisier(table, unseen, noise, seed + 100)]
+        inside += [expected[row].low <= own <= expected[row].high for row, own in zip(unseen, medians, strict=True)]
+    assert CONFIDENCE - 0.05 <= np.mean(inside) <= 0.99
 
 
 def test_what_is_measured_counts_as_it_is():
