@@ -92,7 +92,7 @@ class Table:
     def problem(self, random_seed: int, limits: Limits | None = None) -> Problem:
         """Return what a search is made from; accuracy is guessed by the number of parameters."""
         seed_top1 = _one_of(_trainings(self.seed), random_seed)
-        prior = prior_of_importance(self.params / float(self.seed["params"]), self.widths)
+        prior = prior_of_importance(np.exp(np.log(self.widths).mean(axis=1)), self.widths)
         return Problem(self.pool, self.widths, prior, limits or Limits(), seed_top1, random_seed)
 
     def measured(self, candidate: Candidate, repeat: int = 0) -> Observation:

@@ -40,7 +40,7 @@ def main() -> None:
     """Run every strategy from every random seed; write after each."""
     arguments = parse()
     table, settings = table_asked_for(arguments)
-    curves = _earlier(arguments.json, settings)
+    curves, least = _earlier(arguments.json, settings), least_trainings(table)
     for name in arguments.strategies:
         for random_seed in range(arguments.seeds):
             if str(random_seed) not in curves.setdefault(name, {}):
@@ -48,9 +48,11 @@ def main() -> None:
                 curve = search(STRATEGIES[name], table, random_seed, settings)
                 curves[name][str(random_seed)] = [round(share, 4) for share in curve]
                 print(f"{name} {random_seed}: {curve[-1]:.4f} in {time.monotonic() - started:.1f} s", flush=True)
-                _write(arguments.json, settings, curves)
+                _write(arguments.json, settings, curves, least)
         print(name, json.dumps(judge(list(curves[name].values()), _tenth(len(table.pool)))), flush=True)
+    _write(arguments.json, settings, curves, least)
     print(markdown(_read(arguments.json)[settings["table"]]["results"]))
+    print(f"who knows everything needs {least} trainings")
 
 
 def parse() -> argparse.Namespace:
@@ -84,6 +86,15 @@ def shares(table: Table, trained: list[int]) -> Array:
     whole = float(hypervolume(points[0][None], points[1][None], table.nadir)[0])
     found = [points[:, trained[: own + 1], None].transpose(0, 2, 1) for own in range(len(trained))]
     return np.asarray([float(hypervolume(*own, table.nadir)[0]) / whole for own in found])
+
+
+def least_trainings(table: Table) -> int:
+    """Return how few find enough, for somebody who knows everything and takes whatever adds most."""
+    trained: list[int] = []
+    while not trained or shares(table, trained)[-1] < ENOUGH:
+        gains = [-1.0 if row in trained else shares(table, [*trained, row])[-1] for row in range(len(table.pool))]
+        trained.append(int(np.argmax(gains)))
+    return len(trained)
 
 
 def _is_over(table: Table, trained: list[int], most: int) -> bool:
@@ -143,11 +154,11 @@ def _earlier(path: Path, settings: dict[str, Any]) -> dict[str, dict[str, list[f
     return curves
 
 
-def _write(path: Path, settings: dict[str, Any], curves: dict[str, dict[str, list[float]]]) -> None:
+def _write(path: Path, settings: dict[str, Any], curves: dict[str, dict[str, list[float]]], least: int) -> None:
     tenth = _tenth(settings["structures"])
     judged = {name: judge(list(own.values()), tenth) for name, own in curves.items() if own}
     known = _read(path)
-    known[settings["table"]] = {"settings": settings, "results": judged, "curves": curves}
+    known[settings["table"]] = {"settings": settings, "least_trainings": least, "results": judged, "curves": curves}
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(known) + "\n", encoding="utf-8")
 

@@ -15,10 +15,11 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 from scbp_host.search.accuracy_model import AccuracyModel
 from scbp_host.search.base import Observation, Problem, Proposal, Purpose
-from scbp_host.search.design import along, covering
+from scbp_host.search.design import covering
 from scbp_host.search.forecast import Forecast, forecast, moments
 from scbp_host.search.hypervolume import Reference, hypervolume, improvements
 from scbp_host.search.known import KnownPool, Latest, known
@@ -101,6 +102,30 @@ class _Worlds:
         return float(hypervolume(*self.front(front), self.reference).mean())
 
 
+@dataclass(frozen=True)
+class _Ranks:
+    """The guesses' ranks in place of accuracies, while there is no scale: only the order of guesses counts.
+
+    Attributes:
+        standing: ``(n_pool,)``, in (0, 1].
+    """
+
+    standing: Array
+
+    @classmethod
+    def of(cls, guess: Array) -> Self:
+        """Rank guesses."""
+        return cls(stats.rankdata(guess) / len(guess))
+
+    def expect(self) -> tuple[Array, Array]:
+        """Return the ranks, and that they are certain."""
+        return self.standing, np.zeros_like(self.standing)
+
+    def draw(self, rows: Sequence[int], worlds: int, random: np.random.Generator) -> Array:
+        """Return ``(worlds, n_rows)``, the same in every world."""
+        return np.broadcast_to(self.standing[list(rows)], (worlds, len(rows)))
+
+
 class GuidedSearch:
     """Measures a spread, then what may be trained; trains what is expected to add most to the hypervolume.
 
@@ -130,23 +155,21 @@ class GuidedSearch:
         rows = self._pool.untried
         if purpose is Purpose.MEASURE:
             rows = [row for row in rows if row not in self._pool.seen]
-        if len(self._pool.trained) < MIN_TRAININGS:
-            return self._proposal(figures, self._first(figures, rows, count), None)
         chosen, improvement = self._greedy(figures, rows, count)
+        if not self._has_scale:
+            return self._proposal(figures, chosen, None)
         if purpose is Purpose.TRAIN and improvement < self._problem.limits.min_improvement:
             chosen = []
         return self._proposal(figures, chosen, improvement)
+
+    @property
+    def _has_scale(self) -> bool:
+        return len(self._pool.trained) >= MIN_TRAININGS
 
     def _proposal(self, figures: Forecast, chosen: Sequence[int], improvement: float | None) -> Proposal:
         plausible = int(np.count_nonzero(self._pool.possible & self._may_be_within(figures)))
         dropped = len(self._pool) - plausible
         return Proposal(self._pool.choose(chosen), plausible, dropped, figures.model, improvement)
-
-    def _first(self, figures: Forecast, rows: Sequence[int], count: int) -> list[int]:
-        """Return the best guesses of every latency among what may be within the budgets."""
-        possible = self._may_be_within(figures)
-        latency = np.asarray([own.value for own in figures.latency])
-        return along(latency, self._problem.prior.guess, [row for row in rows if possible[row]], count)
 
     def _may_be_within(self, figures: Forecast) -> NDArray[np.bool_]:
         """Return ``(n_pool,)``, which may be in time and take no more of anything than they may."""
@@ -160,7 +183,7 @@ class GuidedSearch:
         """Return the batch, and how much the hypervolume is expected to grow by it, as a share."""
         worlds = self._worlds(figures, rows)
         front, chosen, total = self._competing(figures), [], 0.0
-        open_to = np.isin(worlds.rows, rows)
+        open_to = np.isin(worlds.rows, rows) & self._may_be_within(figures)[worlds.rows]
         before = worlds.volume(front)
         for _ in range(count):
             gains = np.where(open_to, worlds.gains(front), -1.0)
@@ -175,12 +198,10 @@ class GuidedSearch:
 
     def _worlds(self, figures: Forecast, rows: Sequence[int]) -> _Worlds:
         trained, window = self._pool.trained, self._window(figures)
-        top1 = [known(self._pool.seen[row].val_top1) for row in trained]
-        model = self._accuracy_model(trained, top1)
-        (latency, latency_std), accuracy = moments(figures.latency), model.expect()
-        floor = self._problem.limits.min_val_top1
-        reference = (window.corner, float(min(accuracy[0].min(), *top1)) if floor is None else floor)
-        hopeful = _hopeful(window, reference, self._competing(figures), (latency, latency_std), accuracy)
+        model, least = self._accuracies(trained)
+        latency, latency_std = moments(figures.latency)
+        reference = (window.corner, least)
+        hopeful = _hopeful(window, reference, self._competing(figures), (latency, latency_std), model.expect())
         promising = sorted(rows, key=lambda row: (-float(hopeful[row]), row))[:SHORTLIST]
         drawn = np.unique([*promising, *trained])
         random = np.random.default_rng([self._problem.random_seed, len(self._pool.seen), len(trained)])
@@ -193,12 +214,18 @@ class GuidedSearch:
             self._worth(figures)[drawn],
         )
 
-    def _accuracy_model(self, trained: list[int], top1: list[float]) -> AccuracyModel:
+    def _accuracies(self, trained: Sequence[int]) -> tuple[AccuracyModel | _Ranks, float]:
+        """Return what is believed of accuracies, and the lowest that counts."""
         problem = self._problem
-        return self._accuracy.of(
+        if not self._has_scale:
+            return _Ranks.of(problem.prior.guess), 0.0
+        top1 = [known(self._pool.seen[row].val_top1) for row in trained]
+        model = self._accuracy.of(
             (trained, top1),
             lambda: AccuracyModel(problem.prior, problem.widths, trained, top1, problem.seed_val_top1),
         )
+        floor = problem.limits.min_val_top1
+        return model, float(min(model.expect()[0].min(), *top1)) if floor is None else floor
 
     def _competing(self, figures: Forecast) -> list[int]:
         """Return the trained within the budgets that the hypervolume does not know: another takes nobody's place."""

@@ -54,12 +54,21 @@ def test_it_finds_in_few_trainings_what_chance_does_not():
     assert found > np.max(by_chance)
 
 
-def test_before_it_knows_accuracies_it_trains_the_best_guess_of_every_latency():
+def test_before_it_knows_accuracies_the_ranks_of_guesses_stand_for_them():
     own = begun(measured=TABLE.pool)
     proposal = own.propose(Purpose.TRAIN, 4)
-    latency = TABLE.latency[rows_of(proposal), 0]
-    assert latency.max() / latency.min() > 1.5
+    chosen, latency, guess = rows_of(proposal), TABLE.latency[:, 0], TABLE.problem(0).prior.guess
+    for row in chosen:
+        faster = latency < 0.98 * latency[row]
+        assert guess[row] >= guess[faster].max(initial=0.0), "nothing faster is guessed to be more accurate"
+    assert latency[chosen].max() / latency[chosen].min() > 1.5
     assert proposal.improvement is None
+
+
+def test_the_first_training_is_worth_more_than_either_end_of_the_front():
+    (first,) = rows_of(begun(measured=TABLE.pool).propose(Purpose.TRAIN, 1))
+    fastest, most_promising = np.argmin(TABLE.latency[:, 0]), np.argmax(TABLE.problem(0).prior.guess)
+    assert share([first]) > max(share([fastest]), share([most_promising]))
 
 
 def test_nothing_is_proposed_before_anything_is_measured():
