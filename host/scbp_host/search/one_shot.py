@@ -135,7 +135,7 @@ class OneShotSearch:
         if std is None:
             return []
         if self._limits.latency_ratio is not None:
-            reached = max(known(self._pool.seen[row].val_top1) for row in self._pool.trained)
+            reached = self._reached(accuracy)
             # Expected improvement (Jones et al., 1998, eq. 15) over the best accuracy so far.
             score = (accuracy - reached) * stats.norm.cdf((accuracy - reached) / std)
             score += std * stats.norm.pdf((accuracy - reached) / std)
@@ -147,6 +147,13 @@ class OneShotSearch:
             score = chance * np.clip(1.0 - ratios, 0.0, None)
         score = score * expected.figures.chance_within(self._limits.resources)
         return sorted(rows, key=lambda row: (-float(score[row]), row))[:count]
+
+    def _reached(self, accuracy: Array) -> float:
+        """Return the best accuracy within the budgets so far; before there is one, the lowest allowed, or expected."""
+        seen = [self._pool.seen[row] for row in self._pool.trained]
+        within = [known(own.val_top1) for own in seen if not self._limits.exceeded_by(own)]
+        floor = self._limits.min_val_top1
+        return max(within, default=float(accuracy.min()) if floor is None else floor)
 
 
 def relative_widths(pool: Sequence[Candidate], superblocks: Sequence[Mapping[str, int]]) -> Array:

@@ -255,6 +255,26 @@ def test_with_a_latency_budget_the_gain_is_in_accuracy():
     assert all(own.ratios[2] == 1.0 and latency(own) <= 1.01 * limit for own in proposed)
 
 
+def accuracy_by_every_block(candidate):
+    """The later, the more it matters."""
+    return SEED_TOP1 - float(np.asarray([0.01, 0.02, 0.05]) @ np.abs(np.log2(candidate.ratios)))
+
+
+@pytest.mark.parametrize("in_time", [True, False], ids=["some-in-time", "none-in-time"])
+@pytest.mark.parametrize("limit", [0.3, 0.4])
+def test_an_accuracy_beyond_the_budget_is_not_one_to_beat(limit, in_time):
+    """What is trained beyond the budget is far better: over that, only mere ignorance promises an improvement."""
+    own = search(Limits(latency_ratio=limit))
+    own.observe([observed(candidate) for candidate in POOL])
+    spread = [POOL[row] for row in np.linspace(0, len(POOL) - 1, 12).astype(int)]
+    trained = [each for each in spread if in_time or latency(each) > limit]
+    assert len(trained) >= MIN_TRAININGS
+    own.observe([observed(each, val_top1=accuracy_by_every_block(each)) for each in trained])
+    within = [each for each in POOL if 1.005 * latency(each) <= limit and each not in trained]
+    best = sorted(within, key=accuracy_by_every_block)[-3:]
+    assert set(own.propose(Purpose.TRAIN, 3).candidates) == set(best)
+
+
 def test_what_is_measured_to_be_too_slow_is_not_trained():
     limit = 0.6
     own = search(Limits(latency_ratio=limit))
