@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from scbp_host.domain.candidate import Candidate
@@ -12,15 +12,19 @@ from scbp_host.domain.precision import Precision
 from scbp_host.measuring.agreement import combined_ratio
 from scbp_host.measuring.stability import uncertain
 from scbp_host.stages.ledger import Payload
-from scbp_host.stages.names import EXPORT, LAYERS, MEASURE, RUNG, TEST, TRAIN, VERIFY, variant_id
+from scbp_host.stages.names import AGAIN, EXPORT, LAYERS, MEASURE, RUNG, TEST, TRAIN, VERIFY, variant_id
 
 
-def surest(payloads: Iterable[Payload]) -> Measurement:
+def measurement_in(payload: Payload) -> Measurement:
+    """Read the measurement that a stage acknowledged."""
+    return Measurement.from_json(payload["measurement"])
+
+
+def surest(measurements: Sequence[Measurement]) -> Measurement:
     """Return the measurement whose ratio is the most certain, the first on a tie.
 
     Its ratio is that of all measurements which are not uncertain, as far as there are several.
     """
-    measurements = [Measurement.from_json(payload["measurement"]) for payload in payloads]
     best = min(measurements, key=lambda own: own.ratio.relative_half_width)
     sure = [own.ratio for own in measurements if not uncertain({"": own.ratio})]
     return replace(best, ratio=combined_ratio(sure)) if len(sure) > 1 else best
@@ -34,8 +38,8 @@ class Known:
         candidate: which.
         first: the same in the run's first precision, where it was measured untrained and trained; None for that itself.
         precision: None is the run's first.
-        payloads: results by stage.
-        repeats: results of measuring it again, by stage.
+        payloads: results by stage; what is in them goes through :meth:`learn`.
+        measurements: by stage, the first and then those of measuring it again.
         failure: the newest stage's failure, if one failed.
         halved: it lost at a rung and was not trained on.
     """
@@ -44,9 +48,19 @@ class Known:
     first: Known | None = None
     precision: Precision | None = None
     payloads: dict[str, Payload] = field(default_factory=dict)
-    repeats: dict[str, list[Payload]] = field(default_factory=dict)
+    measurements: dict[str, list[Measurement]] = field(default_factory=dict)
     failure: Failure | None = None
     halved: bool = False
+
+    def learn(self, stage: str, payload: Payload) -> None:
+        """Add one stage's result; what it measured is read here, once, since its raw samples are many."""
+        self.payloads[stage] = payload
+        if stage in AGAIN:
+            self.measurements[stage] = [measurement_in(payload)]
+
+    def learn_again(self, stage: str, payload: Payload) -> None:
+        """Add what measuring it again gave; ``stage`` measured it first."""
+        self.measurements[stage].append(measurement_in(payload))
 
     @property
     def id(self) -> str:
@@ -70,14 +84,13 @@ class Known:
 
     def measured(self, stage: str) -> Measurement | None:
         """What one stage's measurements came to; see :func:`surest`."""
-        payloads = self._measured(stage)
-        return surest(payloads) if payloads else None
+        measurements = self.measurements.get(stage)
+        return surest(measurements) if measurements else None
 
     @property
     def every_ratio(self) -> list[Interval]:
         """The ratios of all measurements of all stages."""
-        payloads = [*self._measured(MEASURE), *self._measured(VERIFY)]
-        return [Measurement.from_json(payload["measurement"]).ratio for payload in payloads]
+        return [own.ratio for stage in AGAIN for own in self.measurements.get(stage, ())]
 
     @property
     def time_shares(self) -> tuple[float, ...] | None:
@@ -114,6 +127,3 @@ class Known:
         """Epochs at the last rung it came to, and the host's validation accuracy there."""
         payload = self.payloads.get(RUNG)
         return None if payload is None else (int(payload["epochs"]), float(payload["val_top1"]))
-
-    def _measured(self, stage: str) -> list[Payload]:
-        return [self.payloads[stage], *self.repeats.get(stage, [])] if stage in self.payloads else []

@@ -11,7 +11,7 @@ from scbp_host.domain.outcome import Failure
 from scbp_host.events import Progress, StageStarted
 from scbp_host.measuring.stability import uncertain
 from scbp_host.stages.context import RunContext
-from scbp_host.stages.known import surest
+from scbp_host.stages.known import measurement_in, surest
 from scbp_host.stages.ledger import Payload
 from scbp_host.stages.names import AGAIN, UNCERTAIN
 
@@ -84,7 +84,8 @@ def _uncertain_ids(run: RunContext, stage: str, ids: Iterable[str]) -> list[str]
 
 def _surest(run: RunContext, stage: str) -> dict[str, Measurement]:
     repeats = list(run.ledger.payloads(AGAIN[stage]).values())
-    return {
-        structure_id: surest([payload, *(own for own in repeats if own["structure_id"] == structure_id)])
+    measured = {
+        structure_id: [payload, *(own for own in repeats if own["structure_id"] == structure_id)]
         for structure_id, payload in run.ledger.payloads(stage).items()
     }
+    return {structure_id: surest([*map(measurement_in, payloads)]) for structure_id, payloads in measured.items()}

@@ -168,13 +168,13 @@ class _Everyone:
     def _repeated(self, stage: str, payload: Payload | None) -> None:
         # After a failure the earlier measurements stand.
         if payload is not None:
-            self.by_id[payload["structure_id"]].repeats.setdefault(stage, []).append(payload)
+            self.by_id[payload["structure_id"]].learn_again(stage, payload)
 
     def _about_one(self, outcome: Outcome) -> None:
         known = self._whom(outcome)
         known.failure = outcome.failure or known.failure
         if outcome.payload is not None:
-            known.payloads[outcome.stage] = outcome.payload
+            known.learn(outcome.stage, outcome.payload)
 
     def _whom(self, outcome: Outcome) -> Known:
         """Return whom an outcome is about; further precisions appear with their first one."""

@@ -1,5 +1,6 @@
 import pytest
 
+from scbp_host.domain.measurement import Measurement
 from scbp_host.domain.outcome import Failure, FailureKind
 from scbp_host.domain.resources import ENERGY, MEMORY
 from scbp_host.ranking.budgets import Budgets
@@ -82,6 +83,23 @@ def paired(run, candidate):
     run.train(seed, 5.0, 0.99)
     run.again("measure", seed, "spread-8", 4.5)
     return run
+
+
+def test_raw_samples_are_read_once_however_often_they_are_asked_for(seeded, candidate, monkeypatch):
+    own, read = candidate(0.5, 0.5), []
+    from_json = Measurement.from_json
+    monkeypatch.setattr(Measurement, "from_json", lambda data: read.append(data) or from_json(data))
+    seeded.propose(1, "train", own)
+    seeded.measure(own, 0.7)
+    seeded.again("measure", own, 1, 0.5)
+    seeded.again("measure", own, 2, 0.51)
+    standing = seeded.standing()
+    (known,) = standing.candidates
+    for _ in range(3):
+        standing.observation(known)
+        assert known.measurement.candidate_blocks_ns is known.measurement.candidate_blocks_ns
+        assert len(known.every_ratio) == 3
+    assert len(read) == 4, "the seed's, and three of the candidate"
 
 
 def test_a_ratio_to_the_seed_is_the_quotient_of_two_ratios_to_the_reference(paired, candidate):
