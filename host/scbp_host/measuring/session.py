@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import partial
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -78,6 +78,7 @@ class MeasuringSession:
         self._settings = settings
         self._options = options
         self._reference = reference
+        self._reference_bytes: int | None = None
         self._alone = AloneBench(client, settings, options)
         self._rounds = RoundBench(client, settings)
         self._shipping = Shipping(client, convert, reference, inputs, self._alone.build, pack_reference=pack_reference)
@@ -189,16 +190,24 @@ class MeasuringSession:
 
     def _room(self, loaded: Iterable[_Alone]) -> Room:
         known = [own for own in (available_bytes(each.solo) for each in loaded) if own is not None]
-        reference = Need(self._reference_memory if known else 0, len(self._reference))
+        reference = Need(self._reference_memory() if known else 0, len(self._reference))
         cache = self._client.info.facts.get("cache_bytes")
         return Room(min(known, default=None), cache, reference, self._settings.most_together)
 
-    @cached_property
     def _reference_memory(self) -> int:
-        """What the reference takes in a worker of its own; 0 where it fails, as its round will, and say why."""
+        """Return what the reference takes in a worker of its own; 0 where that fails, as its round will, and say why.
+
+        A failure is not remembered: for one bad moment all later rounds would take more models than fit.
+        """
+        if self._reference_bytes is None:
+            solo = _twice(self._run_reference_alone)
+            self._reference_bytes = None if isinstance(solo, Failure) else memory_need(solo)
+        return self._reference_bytes or 0
+
+    def _run_reference_alone(self) -> wire.SoloResult | Failure:
         stays = self._shipping.what_stays()
         solo = stays if isinstance(stays, Failure) else self._alone.run(*stays)
-        return 0 if isinstance(solo, Failure) else memory_need(solo)
+        return self._unless_dropped(solo) if isinstance(solo, Failure) else solo
 
     def _time(self, subjects: Sequence[Subject], *, alternating: bool) -> list[Measurement | Failure]:
         """Time models beside the reference in one round, as measurements that lack what the models show alone."""

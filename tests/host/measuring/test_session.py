@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -255,6 +256,37 @@ def test_a_pair_that_runs_out_of_memory_alternates_in_workers(tmp_path: Path, ma
         assert own.sampling is not None
         assert own.sampling.alternating
         assert VerdictKind.LOW_MEMORY in {verdict.kind for verdict in own.verdicts}
+
+
+class SmallBoard(CountingClient):
+    """The real client, of a board that holds one model of 40 MB but not two; some models fail alone at first."""
+
+    failures: dict[str, list[Failure]]
+
+    def measure_solo(self, plan: wire.SoloPlan) -> wire.SoloResult | Failure:
+        result = super().measure_solo(plan)
+        failures = self.failures.get(plan.model.blobs["model"], [])
+        if failures or isinstance(result, Failure):
+            return failures.pop(0) if failures else result
+        conditions = {**result.conditions, "before": {"memory_available_bytes": 80_000_000}}
+        return result._replace(baseline_rss_bytes=result.peak_rss_bytes - 40_000_000, conditions=conditions)
+
+
+@pytest.mark.parametrize(("failures", "alternating"), [(1, [True, True]), (2, [False, True])])
+def test_that_the_reference_failed_once_is_not_remembered(
+    tmp_path: Path, make_onnx: MakeOnnx, failures: int, alternating: list[bool]
+) -> None:
+    client, reference = SmallBoard(replace(load_profile("local"), workdir=str(tmp_path / "agent"))), make_onnx(8)
+    sha256 = hashlib.sha256(reference).hexdigest()
+    client.plans, client.failures = [], {sha256: failures * [Failure(FailureKind.TIMEOUT, "slow", transient=True)]}
+    with client:
+        session = make_session(client, reference)
+        measured = [session.measure(make_onnx(own), pack=False) for own in (16, 24)]
+    assert [isinstance(own, Measurement) and own.sampling and own.sampling.alternating for own in measured] == (
+        alternating
+    )
+    solo = [own for own in client.plans if isinstance(own, wire.SoloPlan) and sha256 in own.model.blobs.values()]
+    assert len(solo) == failures + 1, "once it is known, it is not asked for again"
 
 
 def test_another_power_mode_is_not_timed_again(client: CountingClient, make_onnx: MakeOnnx) -> None:
