@@ -58,8 +58,9 @@ def measure(
     """Measure latency and memory of a model, paired with a reference."""
     from scbp_host.device.client import open_device
     from scbp_host.export.formats import converter_for
-    from scbp_host.measuring.builds import measure_builds, require_builds
+    from scbp_host.measuring.builds import measure_builds
     from scbp_host.measuring.layers import measure_layers
+    from scbp_host.measuring.reserving import Wants, reserve
     from scbp_host.measuring.session import MeasureSettings, MeasuringSession
     from scbp_host.measuring.settings import settings_of
 
@@ -73,12 +74,8 @@ def measure(
     content = _read_onnx(model)
     paired_with = content if reference is None else _read_onnx(reference)
     with open_device(profile) as client:
-        client.require_runtime(profile.runtime)
-        if builds > 1:
-            require_builds(client)
-        client.reserve(f"measure {model.name}", wait, show_warning)
-        if lock_clocks:
-            client.lock_clocks()
+        wants = Wants(f"measure {model.name}", builds=builds > 1, held_clocks=lock_clocks)
+        reserve(client, wants, wait, show_warning)
         for warning in client.warnings:
             show_warning(warning)
         session = MeasuringSession(client, settings, client.options, paired_with, None, convert=convert)

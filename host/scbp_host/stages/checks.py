@@ -10,8 +10,7 @@ from scbp_host.domain.resources import ENERGY
 from scbp_host.events import Listener, Warned
 from scbp_host.export.formats import converter_for
 from scbp_host.export.precision import check_precisions
-from scbp_host.measuring.alone import require_energy
-from scbp_host.measuring.builds import require_builds
+from scbp_host.measuring.reserving import Wants, reserve
 from scbp_host.profiles import require_clocks
 from scbp_host.space.seeds import build_seed, load_weights
 from scbp_host.space.survey import Survey, require_classifier, survey_seed
@@ -65,15 +64,14 @@ def take_device(client: DeviceClient, config: RunConfig, wait_s: float, listen: 
         UsageError: its runtime builds nothing.
         DeviceError: it lacks the runtime, or a sensor for a budget, or stays in use.
     """
-    client.require_runtime(client.profile.runtime)
-    if (config.builds or 1) > 1:
-        require_builds(client)
-    if ENERGY in config.resource_budgets:
-        require_energy(client)
     # From the beginning to the end, trainings included: an hour into a run, a board in use would be a surprise.
-    client.reserve(f"run in {config.out.resolve()}", wait_s, lambda message: listen(Warned(message)))
-    if config.lock_clocks:
-        client.lock_clocks()
+    wants = Wants(
+        f"run in {config.out.resolve()}",
+        builds=(config.builds or 1) > 1,
+        energy=ENERGY in config.resource_budgets,
+        held_clocks=config.lock_clocks,
+    )
+    reserve(client, wants, wait_s, lambda message: listen(Warned(message)))
 
 
 def _check_weights(config: RunConfig, spec: SeedSpec) -> None:
