@@ -181,6 +181,8 @@ class GuidedSearch:
 
     def _greedy(self, figures: Forecast, rows: Sequence[int], count: int) -> tuple[list[int], float]:
         """Return the batch, and how much the hypervolume is expected to grow by it, as a share."""
+        if not rows:
+            return [], 0.0
         worlds = self._worlds(figures, rows)
         front, chosen, total = self._competing(figures), [], 0.0
         open_to = np.isin(worlds.rows, rows) & self._may_be_within(figures)[worlds.rows]

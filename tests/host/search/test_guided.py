@@ -210,6 +210,13 @@ def test_what_cannot_add_anything_is_not_proposed():
         assert own.propose(purpose, 3).candidates == ()
 
 
+def test_where_nothing_is_left_nothing_is_proposed():
+    own = begun()
+    own.observe([dataclasses.replace(TABLE.measured(each), failed=True) for each in TABLE.pool])
+    for purpose in Purpose:
+        assert own.propose(purpose, 3).candidates == ()
+
+
 def test_the_same_observations_give_the_same_proposals():
     assert search_on(begun(), 8) == search_on(begun(), 8)
     assert search_on(begun(), 8) != search_on(begun(random_seed=3), 8)
