@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 import sys
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from scbp_host.domain.device import ClockSettings, DeviceProfile, Hardware, SshAddress
 from scbp_host.errors import ConfigError, UnknownNameError
+from scbp_host.toml_files import read_toml
 
 _Text = Annotated[str, Field(min_length=1)]
 _Count = Annotated[int, Field(ge=1)]
@@ -194,19 +194,10 @@ def _profile_files() -> dict[str, Path]:
 
 def _read_profile(path: Path) -> DeviceProfile:
     try:
-        table = _ProfileTable.model_validate(_with_base(path, _read_toml(path)))
+        table = _ProfileTable.model_validate(_with_base(path, read_toml(path, "run: scbp-host devices list")))
     except ValidationError as error:
         raise _config_error(path, error) from error
     return _to_profile(path, table)
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}", "run: scbp-host devices list") from error
-    except ValueError as error:
-        raise ConfigError(f"{path}: expected TOML: {error}") from error
 
 
 def _with_base(path: Path, data: dict[str, Any]) -> dict[str, Any]:
@@ -217,7 +208,7 @@ def _with_base(path: Path, data: dict[str, Any]) -> dict[str, Any]:
     builtin = {base.stem: base for base in _builtin_folder().glob("*.toml")}
     if name not in builtin:
         raise ConfigError(f"{path}: key 'extends': expected one of {', '.join(sorted(builtin))}, got {name!r}")
-    base = _with_base(builtin[name], _read_toml(builtin[name]))
+    base = _with_base(builtin[name], read_toml(builtin[name], "run: scbp-host devices list"))
     if data.get("runtime", base["runtime"]) != base["runtime"]:
         # They are that runtime's own words; another would refuse them.
         base.pop("runtime_settings", None)

@@ -6,18 +6,18 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import quick_measuring
 
 from scbp_host.config import RunConfig
 from scbp_host.measuring.session import MeasureSettings
 
 HERE = Path(__file__).parent
 
-QUICK = MeasureSettings(
-    loads=4, blocks=4, block_s=0.002, sampling_s=None, warmup_s=0.005, solo_runs=2, most_discarded=0
-)
+QUICK = replace(quick_measuring.QUICK, warmup_s=0.005)
 
 
 @pytest.fixture

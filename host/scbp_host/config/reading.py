@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
 from scbp_host.config.schema import RunConfig
 from scbp_host.errors import ConfigError, UsageError
+from scbp_host.toml_files import read_toml
 
 DEFAULT_FILE = Path("scbp.toml")
 
@@ -28,7 +27,7 @@ def load_config(path: Path | None, flags: Mapping[str, object]) -> RunConfig:
     """
     if path is None and DEFAULT_FILE.exists():
         path = DEFAULT_FILE
-    return _validated({} if path is None else _read(path), path, flags)
+    return _validated({} if path is None else read_toml(path, "give another with --config"), path, flags)
 
 
 def config_of_flags(flags: Mapping[str, object]) -> RunConfig:
@@ -42,15 +41,6 @@ def _validated(from_file: Mapping[str, object], path: Path | None, flags: Mappin
         return RunConfig.model_validate({**from_file, **given})
     except ValidationError as error:
         raise _explain(error, path, given) from error
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror})", "give another with --config") from error
-    except ValueError as error:
-        raise ConfigError(f"{path}: expected TOML: {error}") from error
 
 
 def _explain(error: ValidationError, path: Path | None, given: Mapping[str, object]) -> UsageError:

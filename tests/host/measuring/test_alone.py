@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import quick_measuring
 
 from scbp_agent import wire
 from scbp_host.device.client import DeviceClient, open_device
@@ -19,16 +20,7 @@ from scbp_host.measuring.session import MeasureSettings, MeasuringSession
 from scbp_host.profiles import load_profile
 
 MakeOnnx = Callable[..., bytes]
-QUICK = MeasureSettings(
-    loads=2,
-    blocks=2,
-    block_s=0.002,
-    sampling_s=None,
-    warmup_s=0.002,
-    solo_runs=2,
-    solo_loop_s=0.4,
-    most_discarded=0,
-)
+QUICK = replace(quick_measuring.QUICK, loads=2, blocks=2, solo_loop_s=0.4)
 
 
 def measure(client: DeviceClient, onnx: bytes, settings: MeasureSettings = QUICK) -> Measurement:

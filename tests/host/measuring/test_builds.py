@@ -7,18 +7,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import quick_measuring
 
 from scbp_host.device.client import DeviceClient, open_device
 from scbp_host.domain.measurement import Measurement
 from scbp_host.errors import UsageError
 from scbp_host.measuring.agreement import ratio_over_builds
 from scbp_host.measuring.builds import Builds, builds_wanted, measure_builds, require_builds, with_builds
-from scbp_host.measuring.session import MeasureSettings, MeasuringSession
+from scbp_host.measuring.session import MeasuringSession
 from scbp_host.profiles import load_profile
 
-QUICK = MeasureSettings(
-    loads=4, blocks=2, block_s=0.002, sampling_s=None, warmup_s=0.002, solo_runs=2, most_discarded=0
-)
+QUICK = replace(quick_measuring.QUICK, blocks=2)
 
 # Each build of the candidate is 8 ms slower than the one before. What runs a model, runs it out of the engine.
 BOARD = """

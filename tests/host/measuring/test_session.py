@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
+import quick_measuring
 
 from scbp_agent import wire
 from scbp_host.device.client import DeviceClient, open_device
@@ -20,20 +21,11 @@ from scbp_host.domain.verdict import Verdict, VerdictKind
 from scbp_host.measuring import inferring
 from scbp_host.measuring.inferring import DeviceOutputs
 from scbp_host.measuring.paired import latency_ratio
-from scbp_host.measuring.session import MeasureSettings, MeasuringSession, Subject
+from scbp_host.measuring.session import MeasuringSession, Subject
 from scbp_host.profiles import load_profile
 
 MakeOnnx = Callable[..., bytes]
-QUICK = MeasureSettings(
-    loads=4,
-    blocks=6,
-    block_s=0.002,
-    sampling_s=None,
-    warmup_s=0.002,
-    solo_runs=2,
-    most_discarded=0,
-    most_together=4,
-)
+QUICK = replace(quick_measuring.QUICK, blocks=6, most_together=4)
 
 
 class CountingClient(DeviceClient):

@@ -102,11 +102,16 @@ def test_raw_samples_are_read_once_however_often_they_are_asked_for(seeded, cand
     assert len(read) == 4, "the seed's, and three of the candidate"
 
 
-def test_a_ratio_to_the_seed_is_the_quotient_of_two_ratios_to_the_reference(paired, candidate):
+@pytest.fixture
+def standing(paired, candidate):
+    """The same run, with one candidate measured at 0.9 ms."""
     own = candidate(0.25, 0.5)
     paired.propose(1, "train", own)
     paired.measure(own, 0.9)
-    standing = paired.standing()
+    return paired.standing()
+
+
+def test_a_ratio_to_the_seed_is_the_quotient_of_two_ratios_to_the_reference(standing):
     (known,) = standing.candidates
     seed_ratio = (4.0 * 5.0 * 4.5) ** (1 / 3)
     assert standing.seed_ratio.value == pytest.approx(seed_ratio)
@@ -120,11 +125,7 @@ def test_a_ratio_to_the_seed_is_the_quotient_of_two_ratios_to_the_reference(pair
     assert standing.observation(known).latency_ratio.value == pytest.approx(0.9 / seed_ratio)
 
 
-def test_milliseconds_are_the_references_and_hold_together_with_the_ratios(paired, candidate):
-    own = candidate(0.25, 0.5)
-    paired.propose(1, "train", own)
-    paired.measure(own, 0.9)
-    standing = paired.standing()
+def test_milliseconds_are_the_references_and_hold_together_with_the_ratios(standing):
     (known,) = standing.candidates
     latency, seed = standing.latency_ms(known), standing.latency_ms(standing.seed)
     # Between candidates, the seed's uncertainty plays no part.
