@@ -52,7 +52,8 @@ def test_a_run_measures_before_it_trains_and_reports_what_it_measured(
     tiny_config: RunConfig, quick: MeasureSettings
 ) -> None:
     log = Log()
-    result = pipeline.run(tiny_config, log, settings=quick)
+    config = tiny_config.model_copy(update={"model": "tiny_seed:wide"})
+    result = pipeline.run(config, log, settings=quick)
     summary = result.summary
 
     trained = [own for own in summary.candidates if own.status == "trained"]
