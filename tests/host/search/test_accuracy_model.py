@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy import special
 from search_tables import Table, synthetic
 
 from scbp_host.search.accuracy import prior_of_estimates, prior_of_importance
@@ -64,4 +65,17 @@ def test_estimates_are_a_guess_too():
     rows = [0, 10, 20, 30, 40]
     prior = prior_of_estimates(TRUE - 0.1, SEED_TOP1 - 0.1, TABLE.widths)
     expected, _ = AccuracyModel(prior, TABLE.widths, rows, TRUE[rows].tolist(), SEED_TOP1).expect()
-    assert np.abs(expected - TRUE).mean() < 0.25 * np.abs(TRUE - TRUE.mean()).mean()
+    assert np.abs(expected - TRUE).mean() < 0.3 * np.abs(TRUE - TRUE.mean()).mean()
+
+
+def test_no_accuracy_is_above_one_and_near_it_all_is_surer():
+    top1 = special.expit(4.0 - 3.0 * (1.0 - TABLE.widths[:, 0]) - 2.0 * (1.0 - TABLE.widths[:, 1]))
+    rows = np.random.default_rng(0).permutation(len(top1))[:16].tolist()
+    prior = prior_of_importance(np.exp(WIDE), TABLE.widths)
+    model = AccuracyModel(prior, TABLE.widths, rows, top1[rows].tolist(), float(special.expit(4.0)))
+    expected, std = model.expect()
+    assert 0.0 < expected.min() < expected.max() < 1.0
+    assert model.draw(range(len(top1)), 500, np.random.default_rng(0)).max() < 1.0
+    others = np.setdiff1d(np.arange(len(top1)), rows)
+    best, worst = others[np.argsort(top1[others])][-10:], others[np.argsort(top1[others])][:10]
+    assert std[best].mean() < 0.5 * std[worst].mean()
