@@ -63,6 +63,7 @@ class Judge:
         images: to time with.
         workdir: the agent's folder.
         profile: of the device; None takes this machine's.
+        settings: how long to measure; None measures as a run does.
     """
 
     def __init__(
@@ -73,7 +74,9 @@ class Judge:
         images: NDArray[np.float32],
         workdir: Path,
         profile: DeviceProfile | None = None,
+        settings: MeasureSettings | None = None,
     ) -> None:
+        self._settings = settings or MeasureSettings()
         self._ledger, self._slice, self._reference, self._images = ledger, own_slice, reference, images
         self._workdir = workdir
         self._profile = profile or load_profile("local")
@@ -111,7 +114,7 @@ class Judge:
             client = self._to_close.enter_context(open_device(profile, self._workdir))
             self._session = MeasuringSession(
                 client,
-                MeasureSettings(),
+                self._settings,
                 client.options,
                 self._reference(),
                 self._images,

@@ -33,7 +33,7 @@ class Table:
         name: of the file.
         widths: ``(n, n_superblocks)`` relative widths.
         latency: the measurement that is learned from.
-        truth: the mean of all measurements.
+        truth: the median of all measurements, of their logarithms.
         again: a second measurement; None where there is none.
         floor: latency by the fast runs, which a run learns from; the latency where a table has no ``floor_ratio``.
         peak_mb: peak memory; None where a table does not have ``peak_rss_bytes``.
@@ -65,15 +65,15 @@ class Table:
         def column(name: str) -> Array | None:
             return np.asarray([row[name] for row in rows], float) if all(name in row for row in rows) else None
 
-        first = np.asarray([np.ravel(row["latency_ratio"])[0] for row in rows], float)
-        again = column("latency_ratio_again")
-        truth = np.asarray([np.exp(np.mean(np.log(row["latency_ratio"]))) for row in rows])
+        every = [_every(row, "latency_ratio") for row in rows]
+        first = np.asarray([own[0] for own in every])
+        again = np.asarray([own[1] for own in every]) if all(len(own) > 1 for own in every) else None
         floor, peak_bytes = column("floor_ratio"), column("peak_rss_bytes")
         return cls(
             path.stem,
             np.asarray([row["ratios"] for row in rows], float),
             first,
-            truth if again is None else np.sqrt(first * again),
+            np.asarray([np.exp(np.median(np.log(own))) for own in every]),
             again,
             first if floor is None else floor * np.median(first / floor),
             None if peak_bytes is None else peak_bytes / 1e6,
@@ -98,16 +98,23 @@ class Table:
 
 
 def noise(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return how far apart two passes are, by medians and by the fast runs: no predictor can be better."""
+    """Return how far apart the first two passes are, by medians and by the fast runs: what one measurement is worth."""
     found: dict[str, Any] = {}
     for name in ("latency_ratio", "floor_ratio"):
-        logs = [np.log(own[f"{name}_again"] / own[name]) for own in rows if f"{name}_again" in own]
-        if len(logs) > 1:
+        twice = [own for row in rows if name in row and len(own := _every(row, name)) > 1]
+        if len(twice) > 1:
+            logs = [math.log(own[1] / own[0]) for own in twice]
             apart = np.abs(np.expm1(logs))
             within = {f"within_{limit}_percent": float(np.mean(apart <= limit / 100)) for limit in (5, 10)}
             # Each of the two has half of the variance between them.
             deviation = round(100 * float(np.std(logs)) / math.sqrt(2), 2)
             found[name] = {"measured_twice": len(logs), **within, "deviation_percent": deviation}
+    return found
+
+
+def _every(row: Mapping[str, Any], name: str) -> list[float]:
+    """Return what all measurements of a network say; ``name`` and its repetition may each be one of them or a list."""
+    found: list[float] = np.concatenate([np.ravel(row[own]) for own in (name, f"{name}_again") if own in row]).tolist()
     return found
 
 

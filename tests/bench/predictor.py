@@ -7,8 +7,8 @@ as `tabular.py` makes; only ratios and latency must be there. Each method learns
 random 20 times, and predicts the others; `design` are the rows that a run would measure first. With `--source`, other
 tables are what the warm start may begin with; the table itself is left out of them.
 
-Learned from is the first measurement of the rows drawn. Where the table has a second pass (`latency_ratio_again`),
-errors are counted from the mean of both, and `second_pass` says how well one of them predicts the other; whether
+Learned from is the first measurement of the rows drawn. Where the table has more passes (`latency_ratio_again`),
+errors are counted from the median of all, and `second_pass` says how well one of them predicts the other; whether
 intervals cover is asked of the first alone, since they are intervals for a measurement.
 
 Where the table has `peak_rss_bytes`, `memory` says the same of peak memory: of the model that a run learns it by, and

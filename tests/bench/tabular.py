@@ -1,14 +1,15 @@
-"""A table of a whole space: each of 256 networks measured twice beside one reference, and trained twice.
+"""A table of a whole space: each of 256 networks measured three times beside one reference, and trained twice.
 
 python tests/bench/tabular.py --table tests/data/tabular/cpu1-fp32-64.json --json docs/bench/tabular.json
 
 The networks are a small ResNet's four superblocks at four ratios each. Latency is measured in passes over the whole
 space, each in an order of its own: how far the second is from the first is what no predictor can be better than.
-`--layers` profiles every network's layers. `--prepare` writes all structures and ends: then measuring, which
-needs a core to itself, does nothing else. Trainings are one epoch from inherited weights, on images of 32 px; latency
-is measured at the device's input size. `--device` names what is measured on: threads, precision (the reference's as
-well) and input size of this machine's ONNX Runtime; accuracies belong to the first. What is done is kept, and the table
-is written as it grows: run it again, in slices with `--only` and `--seconds`.
+`--layers` profiles the layers of what is measured. `--prepare` writes all structures and ends: then measuring, which
+needs a core to itself, does nothing else. Trainings are one epoch from inherited weights, on images of 32 px, and
+`refit_top1` is the accuracy they start from; latency is measured at the device's input size. `--device` names what is
+measured on: threads, precision (the reference's as well) and input size of this machine's ONNX Runtime; accuracies
+belong to the first. What is done is kept, and the table is written as it grows: run it again, in slices with `--only`
+and `--seconds`.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from tabular_devices import (
     CLASSES,
     DEVICES,
     MODEL,
+    SETTINGS,
     Device,
     Latencies,
     Profiles,
@@ -58,6 +60,8 @@ from scbp_host.training.trainer import train
 
 DATA = "textures"
 TRAINING_SHAPE = (3, 32, 32)
+# Two tell how well one repeats; the median of three is what a network's latency is taken for.
+PASSES = 3
 # Name of what is trained in the store.
 TRAININGS = "trainings"
 
@@ -90,24 +94,31 @@ class Trainings:
         self._space = space_of(sizes.ratios, TRAINING_SHAPE[1])
 
     def go_on(self) -> None:
-        """Train what is missing, seed by seed; raises SliceOver."""
+        """Train and estimate what is missing, seed by seed; raises SliceOver."""
         for random_seed in self._sizes.training_seeds:
             own = _OneSeed(self, random_seed)
             for candidate in self._space.derived():
                 self._ledger.must("train", f"{name_of(candidate)}/{random_seed}", partial(own.trained, candidate))
+            for candidate in everyone(self._space):
+                self._ledger.must("estimate", f"{name_of(candidate)}/{random_seed}", partial(own.estimated, candidate))
 
     def rows(self) -> dict[str, dict[str, Any]]:
         """Return the accuracies known by now, by name."""
         known = {**self._ledger.payloads("train"), **self._ledger.payloads("seed")}
+        estimated = self._ledger.payloads("estimate")
         names = (name_of(own) for own in everyone(self._space))
-        return {name: row for name in names if (row := self._row(known, name))}
+        return {name: row for name in names if (row := self._row(known, estimated, name))}
 
-    def _row(self, known: Mapping[str, Payload], name: str) -> dict[str, Any]:
-        found = [own for seed in self._sizes.training_seeds if (own := known.get(f"{name}/{seed}"))]
+    def _row(self, known: Mapping[str, Payload], estimated: Mapping[str, Payload], name: str) -> dict[str, Any]:
+        found, guesses = self._of_seeds(known, name), self._of_seeds(estimated, name)
         if not found:
             return {}
         val, test = ([own[key] for own in found] for key in ("val_top1", "test_top1"))
-        return {"top1": round(statistics.mean(test), 5), "val_top1": rounded(val), "test_top1": rounded(test)}
+        row = {"top1": round(statistics.mean(test), 5), "val_top1": rounded(val), "test_top1": rounded(test)}
+        return {**row, "refit_top1": rounded(own["val_top1"] for own in guesses)} if guesses else row
+
+    def _of_seeds(self, payloads: Mapping[str, Payload], name: str) -> list[Payload]:
+        return [own for seed in self._sizes.training_seeds if (own := payloads.get(f"{name}/{seed}"))]
 
     # What one seed's trainings share is made when it is needed: often nothing is left to train.
 
@@ -163,6 +174,11 @@ class _OneSeed:
         test_top1 = evaluate(module, task.held_out)
         return {"val_top1": result.val_top1, "test_top1": test_top1, "seconds": result.seconds}
 
+    def estimated(self, candidate: Candidate) -> Payload:
+        """Return the validation accuracy that a training would start from, as `--accuracy refit` guesses."""
+        self._trainings.begin()
+        return {"val_top1": evaluate(self._inheritance.start(candidate), self._trainings.task.validation)}
+
     @cached_property
     def _source(self) -> Module:
         return self._trainings.trained_seed(self._random_seed)
@@ -196,7 +212,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=DEVICES, default=next(iter(DEVICES)), help="what to measure on")
     parser.add_argument("--table", type=Path, required=True, help="where to write the rows")
-    parser.add_argument("--passes", type=int, choices=(1, 2), default=2, help="how often to measure everything")
+    parser.add_argument("--passes", type=int, default=PASSES, help="how often to measure everything")
     parser.add_argument("--layers", action="store_true", help="time layers in the place of whole networks")
     parser.add_argument("--prepare", action="store_true", help="only write the structures to measure")
     add_common_arguments(parser, ".bench/tabular")
@@ -211,8 +227,10 @@ def main() -> None:
         seconds = {
             "measure": _seconds(store, arguments.device, "measure"),
             "train": _seconds(store, TRAININGS, "train"),
+            "estimate": _seconds(store, TRAININGS, "estimate"),
         }
-    _write(arguments.table, arguments.json, arguments.device, rows, {"sizes": asdict(sizes), "seconds": seconds})
+    facts = {"sizes": asdict(sizes), "measuring": asdict(SETTINGS), "seconds": seconds}
+    _write(arguments.table, arguments.json, arguments.device, rows, facts)
 
 
 def _advanced(store: Store, sizes: Sizes, device: Device, arguments: argparse.Namespace) -> list[dict[str, Any]]:

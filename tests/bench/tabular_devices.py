@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
@@ -21,6 +22,7 @@ from scbp_host.domain.precision import Precision
 from scbp_host.export.precision import make_variant
 from scbp_host.measuring.layers import LayerSettings, charge_layers, measure_layers
 from scbp_host.measuring.paired import floor_ratio
+from scbp_host.measuring.settings import MeasureSettings
 from scbp_host.profiles import load_profile
 from scbp_host.space.derive import derive
 from scbp_host.space.ratios import SearchSpace
@@ -34,6 +36,8 @@ from scbp_host.stages.space import reference_candidate, seed_candidate
 MODEL, CLASSES = "small_resnet:factory", 32
 CHANNEL_STEP = 8
 
+# As a run measures.
+SETTINGS = MeasureSettings()
 LAYER_SETTINGS = LayerSettings(warmup_runs=20, runs=100)
 
 
@@ -56,11 +60,8 @@ class Device:
         return np.random.default_rng(0).normal(size=shape).astype(np.float32)
 
     def identity(self) -> dict[str, Any]:
-        """Return what a table may not change halfway; float32 goes unsaid, as in the first tables."""
-        facts = asdict(self)
-        if self.precision is Precision.FP32:
-            del facts["precision"]
-        return facts
+        """Return what a table may not change halfway."""
+        return {**asdict(self), "measuring": asdict(SETTINGS)}
 
 
 DEVICES = {
@@ -139,7 +140,7 @@ class Latencies:
         self._ledger, self._candidates, self._passes = ledger, everyone(space), passes
         self._structures = Structures(device, workdir)
         reference = partial(self._structures.onnx, reference_candidate(space))
-        self._judge = Judge(ledger, own_slice, reference, device.images(), workdir / "agent", device.profile)
+        self._judge = Judge(ledger, own_slice, reference, device.images(), workdir / "agent", device.profile, SETTINGS)
 
     def go_on(self) -> None:
         """Measure what is missing, pass by pass; raises SliceOver."""
@@ -158,19 +159,23 @@ class Latencies:
 
 def _measured(known: Mapping[str, Payload], name: str) -> dict[str, Any]:
     row: dict[str, Any] = {}
-    for number, suffix in enumerate(("", "_again")):
+    for number in itertools.count():
         payload = known.get(f"{name}/{number}")
         if payload is None:
             break
-        row[f"latency_ratio{suffix}"], row[f"low{suffix}"], row[f"high{suffix}"] = rounded(payload["ratio"])
         blocks = (payload[f"{key}_blocks_ns"] for key in ("candidate", "reference"))
-        row[f"floor_ratio{suffix}"] = round(floor_ratio(*blocks), 5)
-        row.setdefault("peak_rss_bytes", payload["peak_rss_bytes"])
+        figures = dict(zip(("latency_ratio", "low", "high"), rounded(payload["ratio"]), strict=True))
+        figures["floor_ratio"] = round(floor_ratio(*blocks), 5)
+        if number == 0:
+            row |= {**figures, "peak_rss_bytes": payload["peak_rss_bytes"]}
+        else:
+            for key, value in figures.items():
+                row.setdefault(f"{key}_again", []).append(value)
     return row
 
 
 class Profiles:
-    """Times every layer of every network on one device, under its runtime's profiler.
+    """Times every layer of every network measured on one device, under its runtime's profiler.
 
     Args:
         ledger: keeps what is measured.
@@ -198,8 +203,10 @@ class Profiles:
                     return nodes
                 return asdict(charge_layers(nodes, onnx, self._layers))
 
+            measured = self._ledger.payloads("measure")
             for candidate in everyone(self._space):
-                self._ledger.must("layers", name_of(candidate), partial(nodes_of, candidate))
+                if f"{name_of(candidate)}/0" in measured:
+                    self._ledger.must("layers", name_of(candidate), partial(nodes_of, candidate))
 
     def rows(self) -> dict[str, dict[str, Any]]:
         """Return what is known by now, by name: each superblock's share of the time, and the head's."""

@@ -60,6 +60,16 @@ def test_measurements_may_be_repeated(tables, tmp_path):
     assert table.truth == pytest.approx(2 * table.latency)
 
 
+def test_what_a_network_takes_is_the_median_of_its_passes(tables, tmp_path):
+    rows = [{**own, "latency_ratio_again": [x * own["latency_ratio"] for x in (1.2, 1.1)]} for own in strangers()]
+    table = tables.Table.read(written(tmp_path, rows))
+    assert table.truth == pytest.approx(1.1 * table.latency)
+    assert table.again == pytest.approx(1.2 * table.latency)
+    assert table.noise["latency_ratio"]["within_10_percent"] == 0.0
+    one_less = [rows[0], *({**own, "latency_ratio_again": []} for own in rows[1:])]
+    assert tables.Table.read(written(tmp_path, one_less)).again is None
+
+
 def changed(**figures):
     return [{**strangers()[0], **figures}, *strangers()[1:]]
 
