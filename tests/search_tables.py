@@ -2,9 +2,10 @@
 
 A table is a JSON list of ``{"ratios": [...], "latency_ratio": x, "params": n, "top1": y}``, one for each structure.
 ``latency_ratio`` and ``top1`` may be lists, of repeated measurements and of random seeds of the training; so may
-``val_top1`` beside a ``top1`` of other images. Rows of ``bench/tabular.py`` have ``latency_ratio_again`` beside it,
-with the ends of both intervals and the quantiles of the samples. A search sees one measurement and one training, of
-``val_top1`` where that is there, and is judged by the means, of ``top1``.
+``val_top1`` beside a ``top1`` of other images, and ``refit_top1``, which a training would begin with. Rows of
+``bench/tabular.py`` have ``latency_ratio_again`` beside it, with the ends of both intervals and the quantiles of the
+samples. A search sees one measurement and one training, of ``val_top1`` where that is there, and is judged by the
+means, of ``top1``.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 from scbp_host.domain.candidate import Candidate, SeedSpec
 from scbp_host.domain.measurement import Interval
 from scbp_host.domain.resources import ENERGY, MEMORY, Resource
-from scbp_host.search.accuracy import prior_of_importance
+from scbp_host.search.accuracy import AccuracyPrior, prior_of_estimates, prior_of_importance
 from scbp_host.search.base import Limits, Observation, Problem
 
 Array = NDArray[np.float64]
@@ -65,6 +66,9 @@ class Table:
         self.floor = figures["floor_ratio"] / unit
         self.top1 = np.asarray([np.mean(own["top1"]) for own in rows])
         self.trained_top1 = _stack([_trainings(own) for own in rows])
+        self.refit_top1 = None
+        if all("refit_top1" in own for own in (self.seed, *rows)):
+            self.refit_top1 = _stack([np.atleast_1d(own["refit_top1"]) for own in rows])
         self.params = np.asarray([own["params"] for own in rows], dtype=np.float64)
         self.resources = self._made_up_resources()
         self.pool = tuple(
@@ -89,11 +93,29 @@ class Table:
         latency, top1 = self.true_points.T
         return float(latency.max()), float(top1.min())
 
-    def problem(self, random_seed: int, limits: Limits | None = None) -> Problem:
-        """Return what a search is made from; accuracy is guessed by the number of parameters."""
+    def problem(
+        self, random_seed: int, limits: Limits | None = None, estimated: Collection[int] | None = None
+    ) -> Problem:
+        """Return what a search is made from.
+
+        Args:
+            random_seed: of the search, and which training of the seed it sees.
+            limits: the budgets; None sets none.
+            estimated: rows whose accuracy is guessed by refit, and the others' by theirs, as ``--accuracy refit`` does;
+                with None all are guessed by their widths, which stand for the share of importance that is kept.
+        """
         seed_top1 = _one_of(_trainings(self.seed), random_seed)
-        prior = prior_of_importance(np.exp(np.log(self.widths).mean(axis=1)), self.widths)
-        return Problem(self.pool, self.widths, prior, limits or Limits(), seed_top1, random_seed)
+        return Problem(
+            self.pool, self.widths, self._prior(random_seed, estimated), limits or Limits(), seed_top1, random_seed
+        )
+
+    def _prior(self, random_seed: int, estimated: Collection[int] | None) -> AccuracyPrior:
+        if estimated is None or self.refit_top1 is None:
+            return prior_of_importance(np.exp(np.log(self.widths).mean(axis=1)), self.widths)
+        rows = list(estimated)
+        estimates = np.full(len(self.pool), np.nan)
+        estimates[rows] = [_one_of(self.refit_top1[row], random_seed) for row in rows]
+        return prior_of_estimates(estimates, _one_of(np.atleast_1d(self.seed["refit_top1"]), random_seed), self.widths)
 
     def measured(self, candidate: Candidate, repeat: int = 0) -> Observation:
         """Return what a search sees of a structure that is measured."""

@@ -131,13 +131,14 @@ class GuidedSearch:
 
     Args:
         problem: the pool and what is known of it.
+        forecasts: of another search of the same pool, which may have fitted the same latencies; None keeps its own.
     """
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: Problem, forecasts: Latest[Forecast | None] | None = None) -> None:
         self._problem = problem
         self._pool = KnownPool(problem.pool, problem.limits)
         # Measuring teaches nothing about accuracies, and training hardly anything about latencies.
-        self._forecast = Latest[Forecast | None]()
+        self._forecast = forecasts or Latest[Forecast | None]()
         self._accuracy = Latest[AccuracyModel]()
 
     def observe(self, observations: Sequence[Observation]) -> None:

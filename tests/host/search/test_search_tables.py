@@ -1,5 +1,6 @@
 """What a search sees of a table that `bench/tabular.py` made, also while it grows."""
 
+import numpy as np
 import pytest
 from search_tables import Table
 
@@ -48,3 +49,19 @@ def test_a_search_sees_one_training_and_one_that_has_only_one_again(table):
 def test_where_nothing_is_trained_it_says_so():
     with pytest.raises(SystemExit, match="expected rows with top1"):
         Table([UNTRAINED])
+
+
+def test_guesses_by_refit_are_of_the_searchs_own_seed_and_say_what_the_others_may_have():
+    rows = [
+        {"ratios": [one, two], "params": 10, "latency_ratio": one, "top1": 0.9, "refit_top1": [one, 0.5 * one]}
+        for one in (1.0, 0.75, 0.5, 0.25)
+        for two in (1.0, 0.5)
+    ]
+    table = Table(rows)
+    estimated, other = range(len(table.pool) - 1), len(table.pool) - 1
+    for repeat, factor in ((0, 1.0), (1, 0.5)):
+        prior = table.problem(repeat, estimated=estimated).prior
+        assert prior.guess[estimated] == pytest.approx(factor * table.widths[estimated, 0])
+        assert prior.seed_guess == factor
+        assert prior.guess[other] == pytest.approx(factor * table.widths[other, 0], abs=0.1)
+        assert list(np.argsort(prior.guess)) != list(np.argsort(table.problem(repeat).prior.guess))
