@@ -11,6 +11,8 @@ Learned from is the first measurement of the rows drawn. Where the table has mor
 errors are counted from the median of all, and `second_pass` says how well one of them predicts the other; whether
 intervals cover is asked of the first alone, since they are intervals for a measurement.
 
+`from_all_others` is what the model can come to at best on this table: from the medians of all other networks.
+
 Where the table has `peak_rss_bytes`, `memory` says the same of peak memory: of the model that a run learns it by, and
 of least squares.
 
@@ -53,6 +55,8 @@ SPLITS = 20
 WARM = "scbp, warm"
 # Of a forest for each part: more change little, and take long.
 TREES = 30
+# Of all networks, of which each is predicted from the other folds'.
+FOLDS = 16
 # Of networks measured on another device, as many as a run would have measured there.
 MEASURED_ELSEWHERE = 48
 
@@ -176,6 +180,18 @@ def agreement(predicted: Array, truth: Array) -> dict[str, float]:
     return {**within, "kendall_tau": float(stats.kendalltau(predicted, truth).statistic)}
 
 
+def from_all_others(table: Table) -> dict[str, float]:
+    """Return how well each network is predicted from what all the others take, fold by fold."""
+    predicted, every = np.empty(len(table.truth)), np.arange(len(table.truth))
+    folds = min(FOLDS, len(every))
+    for fold in range(folds):
+        unseen = every[fold::folds]
+        known = np.setdiff1d(every, unseen)
+        model = StaircaseModel(table.work()).fit(table.widths[known], table.truth[known])
+        predicted[unseen] = model.predict(table.widths[unseen]).mean
+    return agreement(predicted, table.truth)
+
+
 def of_memory(table: Table) -> tuple[Table, dict[str, Method]] | None:
     """Return the table with peak memory in the place of latency, and what competes; None where it has none."""
     if table.peak_mb is None:
@@ -230,7 +246,13 @@ def main() -> None:
     if names and earlier.get("sources") != names:
         found = [own for own in found if own["method"] != WARM]
     memory: Results = list(earlier.get("memory", [])) if is_same else []
-    kept = {"noise": table.noise, "sources": names or earlier.get("sources", [])}
+    kept = {
+        "noise": table.noise,
+        "from_all_others": earlier["from_all_others"]
+        if is_same and "from_all_others" in earlier
+        else from_all_others(table),
+        "sources": names or earlier.get("sources", []),
+    }
     everything[table.name] = {**settings, **kept, "results": found, "memory": memory}
     contests = [(table, methods(table, others), found), *((*own, memory) for own in [of_memory(table)] if own)]
     for judged_table, competing, results in contests:
