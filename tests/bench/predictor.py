@@ -248,9 +248,7 @@ def main() -> None:
     memory: Results = list(earlier.get("memory", [])) if is_same else []
     kept = {
         "noise": table.noise,
-        "from_all_others": earlier["from_all_others"]
-        if is_same and "from_all_others" in earlier
-        else from_all_others(table),
+        "from_all_others": (is_same and earlier.get("from_all_others")) or from_all_others(table),
         "sources": names or earlier.get("sources", []),
     }
     everything[table.name] = {**settings, **kept, "results": found, "memory": memory}

@@ -62,10 +62,15 @@ def test_what_is_drawn_has_the_expected_moments_and_holds_together():
 
 
 def test_estimates_are_a_guess_too():
-    rows = [0, 10, 20, 30, 40]
     prior = prior_of_estimates(TRUE - 0.1, SEED_TOP1 - 0.1, TABLE.widths)
-    expected, _ = AccuracyModel(prior, TABLE.widths, rows, TRUE[rows].tolist(), SEED_TOP1).expect()
-    assert np.abs(expected - TRUE).mean() < 0.3 * np.abs(TRUE - TRUE.mean()).mean()
+
+    def off(rows):
+        model = AccuracyModel(prior, TABLE.widths, rows, TRUE[rows].tolist(), SEED_TOP1)
+        return np.abs(model.expect()[0] - TRUE).mean()
+
+    # Five trainings can lie well or badly: what counts is the mean of some draws.
+    draws = [[0, 10, 20, 30, 40], *(fitted(5, random_seed=own)[1] for own in range(1, 12))]
+    assert np.mean([off(own) for own in draws]) < 0.25 * np.abs(TRUE - TRUE.mean()).mean()
 
 
 def test_no_accuracy_is_above_one_and_near_it_all_is_surer():
